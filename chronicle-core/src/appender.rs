@@ -1,0 +1,597 @@
+//! The one writer of a queue.
+
+use core::ops::{Deref, DerefMut};
+
+use chronicle_format::{
+    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, EpochRecord, Frontier, HEADER_SIZE, Object,
+    Position, RecordFlags, RecordHeader, SegmentId, SegmentSize, SegmentStart, TypeId, record_size,
+};
+use chronicle_sync::notify::Barrier;
+use chronicle_sync::record::{self, Sealing};
+use chronicle_sync::{
+    Clock, Durability, Error as _, ErrorKind, NoProbe, Park, Platform, Probe, RegionMutExt, Site,
+    Storage,
+};
+
+use crate::Result;
+use crate::control::{Control, absent, check_notify, check_size, visible_waiters};
+use crate::error::{Error, Operation};
+use crate::recover::{self, RecoveryReport, Tail};
+use crate::segment::{Geometry, Segment, open_or_create_segment, open_segment};
+
+/// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
+pub const DEFAULT_STEP: u64 = 1 << 20;
+
+const PAGE: u64 = 4096;
+
+/// How an appender goes about its work. Nothing of this is stored in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteOptions {
+    /// Space is allocated ahead of the writer in steps of this many bytes, rounded up to pages.
+    pub step: u64,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { step: DEFAULT_STEP }
+    }
+}
+
+type Map<P> = <<P as Platform>::Storage as Storage>::Map;
+
+/// Appends records to a queue; there is one at a time.
+///
+/// A record is visible to every reader when [`append`](Self::append) returns, and survives the death
+/// of any process. It survives a power loss once [`flush`](Self::flush) has returned.
+pub struct Appender<P: Platform, H: Probe = NoProbe> {
+    segment: Segment<Map<P>>,
+    /// Where the next record goes.
+    offset: u64,
+    /// How far records may reach without leaving the fast path.
+    soft_end: u64,
+    next_seq: u64,
+    epoch: u32,
+    sealing: Sealing,
+    /// Bytes before this offset may have been dirtied by an aborted claim.
+    dirty_end: u64,
+    time_max_ns: u64,
+    barrier: Barrier,
+    control: Control<Map<P>>,
+    notify: Map<P>,
+    state: State,
+    frontier: u64,
+    step: u64,
+    geometry: Geometry,
+    /// The first segment with bytes that were not synced.
+    first_unsynced: SegmentId,
+    /// Whether a segment got its name since names were last synced.
+    names_unsynced: bool,
+    checkpoint: Map<P>,
+    checkpoint_generation: u64,
+    report: RecoveryReport,
+    platform: P,
+    probe: H,
+    _lock: <P::Storage as Storage>::Guard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Fenced,
+    Poisoned,
+}
+
+impl<P: Platform> Appender<P> {
+    /// Takes the writer's lock, recovers what the last writer left behind, and begins a new epoch.
+    ///
+    /// # Errors
+    /// [`Error::NoQueue`], [`Error::WriterAlreadyActive`], [`Error::Format`] or [`Error::Damaged`],
+    /// all before anything was changed; or the platform's.
+    pub fn open(platform: P, options: WriteOptions) -> Result<Self, P> {
+        Self::open_with_probe(platform, options, NoProbe)
+    }
+}
+
+impl<P: Platform, H: Probe> Appender<P, H> {
+    /// As [`open`](Appender::open), watched by `probe`.
+    ///
+    /// # Errors
+    /// As [`open`](Appender::open).
+    pub fn open_with_probe(platform: P, options: WriteOptions, probe: H) -> Result<Self, P> {
+        let storage = platform.storage();
+        // Looked at before the lock file is made: where there is no queue nothing is left behind.
+        drop(crate::control::view_control(&platform)?);
+        let lock = match storage.lock(&Object::WriterLock) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                return Err(Error::WriterAlreadyActive { holder: crate::wait::holder(&platform) });
+            }
+            Err(error) => return Err(Error::platform(Object::WriterLock, Operation::Lock)(error)),
+        };
+        let control = match storage.open(&Object::Control) {
+            Ok(region) => Control::check(region)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(&platform)),
+            Err(error) => return Err(Error::platform(Object::Control, Operation::Open)(error)),
+        };
+        let notify = check_notify(open(&platform, &Object::Notify)?)?;
+        let checkpoint = open(&platform, &Object::Checkpoint)?;
+        check_size(&checkpoint, CHECKPOINT_FILE_SIZE).map_err(Error::format(Object::Checkpoint))?;
+        let durable = recover::newest_checkpoint(&checkpoint, control.queue_id())?;
+
+        let geometry = Geometry::of(&control);
+        let step = options.step.clamp(PAGE, geometry.size.bytes()).next_multiple_of(PAGE);
+        let tail = recover::recover(&platform, &probe, &control, &geometry, &durable, step)?;
+        storage.sweep();
+        probe.at(Site::TakingOver);
+        let seen = tail.position.epoch.max(durable.durable.epoch);
+        let epoch = control.begin_epoch(seen).ok_or(Error::EpochsExhausted)?;
+        let barrier = platform.park().enlist();
+        control.set_barrier(barrier);
+        control.set_writer_boot(platform.clock().boot());
+        control.set_busy(None);
+        control.set_durable_seq(control.durable_seq().max(durable.durable.seq));
+        // The epoch must never come again, not even if power is lost before anything else is synced.
+        storage
+            .sync(control.region(), 0..PAGE, Durability::Durable)
+            .map_err(Error::platform(Object::Control, Operation::Sync))?;
+        // For people only, so a failure changes nothing.
+        let _ = storage.inscribe(&lock, epoch);
+
+        let Tail { segment, position, frontier, time_max_ns, mut report } = tail;
+        report.epoch = epoch;
+        let sealing = segment.sealing(&geometry);
+        let mut appender = Self {
+            offset: position.offset,
+            soft_end: 0,
+            next_seq: position.seq,
+            epoch,
+            sealing,
+            dirty_end: 0,
+            time_max_ns,
+            barrier,
+            state: State::Open,
+            frontier,
+            step,
+            first_unsynced: durable.durable.segment,
+            names_unsynced: true,
+            checkpoint_generation: durable.generation,
+            segment,
+            control,
+            notify,
+            geometry,
+            checkpoint,
+            report,
+            platform,
+            probe,
+            _lock: lock,
+        };
+        appender.set_frontier(frontier);
+        appender.begin_in_segment(position.epoch, durable.durable.seq)?;
+        appender.store_hint();
+        Ok(appender)
+    }
+
+    /// Appends a record and returns its sequence number.
+    ///
+    /// Makes no system call but the wake-up if a reader sleeps, and at the edge of allocated space
+    /// and of a segment.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTypeId`], [`Error::PayloadTooLarge`], and the platform's where space runs
+    /// out: nothing was appended, and the same call may be made again. [`Error::Fenced`],
+    /// [`Error::Poisoned`]: this appender is of no more use.
+    #[inline]
+    pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
+        let seq = self.append_quietly(type_id, payload)?;
+        self.announce();
+        Ok(seq)
+    }
+
+    /// Appends a record without waking sleepers: follow a batch of these with one
+    /// [`announce`](Self::announce). Readers that do not sleep see the record at once.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    #[inline]
+    pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
+        let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
+        let end = self.end_of(payload.len())?;
+        if end > self.soft_end {
+            self.make_room(payload.len())?;
+        }
+        self.write(type_id, payload)
+    }
+
+    /// Wakes readers that sleep; costs no system call if there are none.
+    #[inline]
+    pub fn announce(&mut self) {
+        if let Some(waiters) = visible_waiters(&self.notify)
+            && waiters.someone_waits(self.barrier)
+        {
+            self.probe.at(Site::Waking);
+            // Whoever is not woken wakes by its time-out, and the record is visible in any case.
+            let _ = waiters.wake_all(self.platform.park());
+        }
+    }
+
+    /// Claims a record of `length` bytes to be filled in place.
+    ///
+    /// Dropping the claim, or dying, leaves nothing visible.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H>, P> {
+        let mut end = self.end_of(length)?;
+        if end > self.soft_end {
+            self.make_room(length)?;
+            end = self.end_of(length)?;
+        }
+        self.dirty_end = self.dirty_end.max(end);
+        self.control.set_busy(Some(self.platform.clock().now()));
+        self.probe.at(Site::Claimed);
+        // `end_of` checked that the length fits 32 bits.
+        Ok(Claim { length: length as u32, appender: self })
+    }
+
+    /// Makes everything appended so far durable: it survives a power loss when this returns.
+    ///
+    /// # Errors
+    /// The platform's. After a failed sync the appender is poisoned: what was not durable may be
+    /// lost, and a sync that succeeds later would say nothing about it.
+    pub fn flush(&mut self) -> Result<(), P> {
+        self.check_state()?;
+        self.store_hint();
+        let result = self.sync_all();
+        if result.is_err() {
+            self.state = State::Poisoned;
+            self.soft_end = 0;
+            self.control.set_poisoned_boot(self.platform.clock().boot());
+        }
+        result
+    }
+
+    /// Sequence number of the next record.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Where the next record goes.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position {
+            segment: self.segment.id,
+            offset: self.offset,
+            seq: self.next_seq,
+            epoch: self.epoch,
+        }
+    }
+
+    /// The epoch of this appender.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The queue's segment size.
+    #[must_use]
+    pub fn segment_size(&self) -> SegmentSize {
+        self.geometry.size
+    }
+
+    /// What was found and done when the queue was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// The platform underneath.
+    #[must_use]
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// The end of a record with such a payload, whether it fits the segment or not.
+    #[inline(always)]
+    fn end_of(&self, length: usize) -> Result<u64, P> {
+        match u32::try_from(length) {
+            Ok(length) if length < u32::MAX => Ok(self.offset + record_size(length)),
+            _ => Err(self.too_large(length)),
+        }
+    }
+
+    #[cold]
+    fn too_large(&self, length: usize) -> Error<P::Error> {
+        Error::PayloadTooLarge { length: length as u64, max: self.geometry.size.max_payload() }
+    }
+
+    /// Stores and publishes a record for which there is room.
+    #[inline(always)]
+    fn write(&mut self, type_id: TypeId, payload: &[u8]) -> Result<u64, P> {
+        let header = self.header(type_id);
+        // Room was made, so the record lies inside the region.
+        if let Some(end) = record::append(
+            &mut self.segment.region,
+            self.offset,
+            &header,
+            payload,
+            self.sealing,
+            self.dirty_end,
+        ) {
+            self.offset = end;
+        }
+        self.published(&header)
+    }
+
+    #[inline(always)]
+    fn header(&mut self, type_id: TypeId) -> RecordHeader {
+        let timestamp_ns = self.platform.clock().wall_ns();
+        self.time_max_ns = self.time_max_ns.max(timestamp_ns);
+        RecordHeader {
+            type_id,
+            flags: RecordFlags::empty(),
+            epoch: self.epoch,
+            seq: self.next_seq,
+            timestamp_ns,
+        }
+    }
+
+    #[inline(always)]
+    fn published(&mut self, header: &RecordHeader) -> Result<u64, P> {
+        if header.type_id.is_user() {
+            self.next_seq += 1;
+        }
+        self.probe.at(Site::Published);
+        if !self.control.holds(self.epoch) {
+            return Err(self.fenced());
+        }
+        Ok(header.seq)
+    }
+
+    #[cold]
+    fn fenced(&mut self) -> Error<P::Error> {
+        self.state = State::Fenced;
+        self.soft_end = 0;
+        Error::Fenced { mine: self.epoch, current: self.control.epoch() }
+    }
+
+    fn check_state(&self) -> Result<(), P> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Fenced => Err(Error::Fenced { mine: self.epoch, current: self.control.epoch() }),
+            State::Poisoned => Err(Error::Poisoned),
+        }
+    }
+
+    /// Provides space for a record: allocates ahead, or rolls to the next segment.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, length: usize) -> Result<(), P> {
+        self.check_state()?;
+        if length as u64 > self.geometry.size.max_payload() {
+            return Err(self.too_large(length));
+        }
+        if self.end_of(length)? > self.geometry.size.bytes() {
+            self.roll()?;
+        }
+        let end = self.end_of(length)?;
+        if end > self.soft_end { self.extend(end) } else { Ok(()) }
+    }
+
+    /// Allocates space up to `end` and the slot behind it, and a step more if there is enough.
+    fn extend(&mut self, end: u64) -> Result<(), P> {
+        self.probe.at(Site::Extending);
+        let size = self.geometry.size.bytes();
+        let needed = (end + HEADER_SIZE).next_multiple_of(PAGE).min(size);
+        let wanted = (self.frontier + self.step).max(needed).min(size);
+        let reserved = match self.reserve(wanted) {
+            Err(error) if error.kind() == Some(ErrorKind::NoSpace) && needed < wanted => {
+                self.reserve(needed).map(|()| needed)
+            }
+            other => other.map(|()| wanted),
+        }?;
+        let new = self.frontier..reserved;
+        self.platform.storage().prefault(&self.segment.region, new);
+        self.set_frontier(reserved);
+        self.store_hint();
+        Ok(())
+    }
+
+    fn reserve(&self, up_to: u64) -> Result<(), P> {
+        self.platform
+            .storage()
+            .reserve(&self.segment.region, self.frontier..up_to)
+            .map_err(Error::platform(self.segment.object(), Operation::Reserve))
+    }
+
+    fn set_frontier(&mut self, bytes: u64) {
+        let size = self.geometry.size.bytes();
+        self.frontier = bytes;
+        self.control.set_frontier(Frontier { segment: self.segment.id, bytes });
+        // The slot behind the last record is polled by readers, so it has to have space as well; at
+        // the end of the segment there is none.
+        self.soft_end = if bytes >= size { size } else { bytes.saturating_sub(HEADER_SIZE) };
+    }
+
+    /// Goes on in the next segment.
+    fn roll(&mut self) -> Result<(), P> {
+        self.probe.at(Site::Rolling);
+        let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
+        self.control.set_busy(Some(self.platform.clock().now()));
+        let rolled = self.roll_to(id);
+        self.control.set_busy(None);
+        rolled
+    }
+
+    fn roll_to(&mut self, id: SegmentId) -> Result<(), P> {
+        let start = SegmentStart {
+            first_seq: self.next_seq,
+            time_floor_ns: self.time_max_ns,
+            epoch: self.epoch,
+        };
+        let reserved = self.step.min(self.geometry.size.bytes());
+        // 1. The next segment is whole before it has its name.
+        let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, &start)?;
+        self.platform.storage().prefault(&next.region, 0..reserved);
+        self.names_unsynced = true;
+        self.probe.at(Site::NextPublished);
+        // 2. The hint moves.
+        self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
+        self.probe.at(Site::HintMoved);
+        // 3. The old segment is sealed: readers at its end go on.
+        self.segment.seal_at(self.offset);
+        self.probe.at(Site::Sealed);
+        self.segment = next;
+        self.sealing = self.segment.sealing(&self.geometry);
+        self.offset = chronicle_format::SEG_DATA_OFFSET;
+        self.dirty_end = 0;
+        self.set_frontier(reserved);
+        // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
+        //    should it not follow, they have nothing to read.
+        Ok(())
+    }
+
+    fn store_hint(&self) {
+        self.control.set_segment_index(&self.position());
+    }
+
+    /// Says under which epoch the segment goes on, if another one has been at work in it.
+    fn begin_in_segment(&mut self, previous_epoch: u32, durable_seq: u64) -> Result<(), P> {
+        let payload = EpochRecord {
+            epoch: self.epoch,
+            previous_epoch,
+            next_seq: self.next_seq,
+            durable_seq,
+            wall_ns: self.platform.clock().wall_ns(),
+        }
+        .encode();
+        if self.end_of(payload.len())? > self.geometry.size.bytes() {
+            // No room: the next segment starts under the new epoch, which says the same.
+            return self.roll();
+        }
+        if self.end_of(payload.len())? > self.soft_end {
+            self.make_room(payload.len())?;
+        }
+        self.write(TypeId::EPOCH, &payload)?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Data first, oldest segment first; then names; then the watermark.
+    fn sync_all(&mut self) -> Result<(), P> {
+        let storage = self.platform.storage();
+        let mut id = self.first_unsynced;
+        while id < self.segment.id {
+            match open_segment(&self.platform, id, &self.geometry) {
+                Ok(sealed) => storage
+                    .sync(&sealed.region, 0..self.geometry.size.bytes(), Durability::Durable)
+                    .map_err(Error::platform(sealed.object(), Operation::Sync))?,
+                // Removed since: nobody will ask for it after a power loss either.
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            id = id.next().map_err(Error::format(Object::Segment(id)))?;
+        }
+        storage
+            .sync(&self.segment.region, 0..self.offset, Durability::Durable)
+            .map_err(Error::platform(self.segment.object(), Operation::Sync))?;
+        if self.names_unsynced {
+            storage
+                .sync_names()
+                .map_err(Error::platform(self.segment.object(), Operation::Sync))?;
+            self.names_unsynced = false;
+        }
+        self.first_unsynced = self.segment.id;
+
+        let checkpoint = Checkpoint {
+            generation: self.checkpoint_generation + 1,
+            queue_id: self.control.queue_id(),
+            durable: self.position(),
+        };
+        let [even, odd] = CHECKPOINT_SLOTS;
+        let at = if checkpoint.generation.is_multiple_of(2) { even } else { odd };
+        self.checkpoint.store_bytes(at as u64, &checkpoint.encode());
+        storage
+            .sync(&self.checkpoint, 0..CHECKPOINT_FILE_SIZE, Durability::Durable)
+            .map_err(Error::platform(Object::Checkpoint, Operation::Sync))?;
+        self.checkpoint_generation = checkpoint.generation;
+        self.control.set_durable_seq(self.next_seq);
+        Ok(())
+    }
+}
+
+impl<P: Platform, H: Probe> Drop for Appender<P, H> {
+    fn drop(&mut self) {
+        if self.state == State::Open {
+            self.store_hint();
+        }
+    }
+}
+
+fn open<P: Platform>(platform: &P, object: &Object) -> Result<Map<P>, P> {
+    platform.storage().open(object).map_err(Error::platform(object.clone(), Operation::Open))
+}
+
+/// Space that a segment has from the beginning.
+pub(crate) fn first_reservation(size: SegmentSize) -> u64 {
+    DEFAULT_STEP.min(size.bytes())
+}
+
+/// A record that is being filled in place: [`commit`](Self::commit) publishes it, dropping it leaves
+/// nothing.
+pub struct Claim<'a, P: Platform, H: Probe = NoProbe> {
+    appender: &'a mut Appender<P, H>,
+    length: u32,
+}
+
+impl<P: Platform, H: Probe> Claim<'_, P, H> {
+    /// Publishes the record and returns its sequence number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTypeId`]: nothing was published. [`Error::Fenced`].
+    pub fn commit(self, type_id: u16) -> Result<u64, P> {
+        let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
+        let appender = &mut *self.appender;
+        let header = appender.header(type_id);
+        // The claim was given for this place, so the record lies inside the region.
+        if let Some(end) = record::commit_in_place(
+            &mut appender.segment.region,
+            appender.offset,
+            &header,
+            self.length,
+            appender.sealing,
+            appender.dirty_end,
+        ) {
+            appender.offset = end;
+        }
+        let seq = appender.published(&header)?;
+        appender.announce();
+        Ok(seq)
+    }
+
+    /// Gives the claim up; the same as dropping it.
+    pub fn abort(self) {}
+}
+
+impl<P: Platform, H: Probe> Deref for Claim<'_, P, H> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        record::claimed(&self.appender.segment.region, self.appender.offset, self.length)
+            .unwrap_or(&[])
+    }
+}
+
+impl<P: Platform, H: Probe> DerefMut for Claim<'_, P, H> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let appender = &mut *self.appender;
+        record::claim(&mut appender.segment.region, appender.offset, self.length).unwrap_or(&mut [])
+    }
+}
+
+impl<P: Platform, H: Probe> Drop for Claim<'_, P, H> {
+    fn drop(&mut self) {
+        self.appender.control.set_busy(None);
+    }
+}

@@ -1,0 +1,216 @@
+//! The shared words of `control.meta` and `notify.meta`, by name.
+
+use chronicle_format::layout::{control, notify};
+use chronicle_format::{
+    CONTROL_FILE_SIZE, ControlFlags, ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE,
+    NotifyHeader, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentSize,
+};
+use chronicle_sync::notify::{Barrier, Waiters};
+use chronicle_sync::seqlock::{self, TRIES};
+use chronicle_sync::{
+    Error as _, ErrorKind, Instant, Platform, ReadU32, Region, RegionExt, RegionMut, RegionMutExt,
+    Storage, lease,
+};
+
+use crate::Result;
+use crate::error::{Error, Operation};
+
+const HINT: [usize; 4] =
+    [control::CURRENT_SEGMENT, control::WRITE_OFFSET, control::WRITE_SEQ, control::HINT_EPOCH];
+
+/// A record boundary at or before the head, as the writer last noted it.
+pub type Hint = Position;
+
+/// `control.meta`, seen to be whole and of this version.
+///
+/// Every word below lies inside the region, because its size was checked when it was opened; the
+/// defaults for a missing word are never taken.
+pub(crate) struct Control<R> {
+    region: R,
+    header: ControlHeader,
+}
+
+impl<R: Region> Control<R> {
+    pub(crate) fn check<E>(region: R) -> core::result::Result<Self, Error<E>> {
+        check_size(&region, CONTROL_FILE_SIZE).map_err(Error::format(Object::Control))?;
+        let bytes = region.copy_bytes(0).unwrap_or([0; ControlHeader::SIZE]);
+        let header = ControlHeader::decode(&bytes).map_err(Error::format(Object::Control))?;
+        Ok(Self { region, header })
+    }
+
+    pub(crate) fn region(&self) -> &R {
+        &self.region
+    }
+
+    pub(crate) fn into_region(self) -> R {
+        self.region
+    }
+
+    pub(crate) fn segment_size(&self) -> SegmentSize {
+        self.header.segment_size
+    }
+
+    pub(crate) fn queue_id(&self) -> u64 {
+        self.header.queue_id
+    }
+
+    pub(crate) fn created_ns(&self) -> u64 {
+        self.header.created_ns
+    }
+
+    pub(crate) fn checksums(&self) -> bool {
+        self.header.flags.contains(ControlFlags::CHECKSUMS)
+    }
+
+    pub(crate) fn group_readable(&self) -> bool {
+        self.header.flags.contains(ControlFlags::GROUP_READABLE)
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        self.region.read_u32(at as u64).map_or(0, |word| word.load_acquire())
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        self.region.read_u64(at as u64).map_or(0, |word| word.load_acquire())
+    }
+
+    pub(crate) fn epoch(&self) -> u32 {
+        self.u32(control::EPOCH)
+    }
+
+    #[inline(always)]
+    pub(crate) fn holds(&self, epoch: u32) -> bool {
+        let word: Option<ReadU32<'_>> = self.region.read_u32(control::EPOCH as u64);
+        word.is_some_and(|word| lease::holds(word, epoch))
+    }
+
+    pub(crate) fn barrier(&self) -> Barrier {
+        if self.u32(control::ASYMMETRIC_BARRIER) == 1 { Barrier::Asymmetric } else { Barrier::Full }
+    }
+
+    /// When the writer began the claim or roll that it is in.
+    pub(crate) fn busy_since(&self) -> Option<Instant> {
+        match self.u64(control::BUSY_SINCE_NS) {
+            0 => None,
+            nanos => Some(Instant::from_nanos(nanos)),
+        }
+    }
+
+    pub(crate) fn writer_boot(&self) -> u64 {
+        self.u64(control::WRITER_BOOT)
+    }
+
+    pub(crate) fn durable_seq(&self) -> u64 {
+        self.u64(control::DURABLE_SEQ)
+    }
+
+    pub(crate) fn frontier(&self) -> Option<Frontier> {
+        Frontier::from_bits(self.u64(control::FRONTIER), self.segment_size()).ok()
+    }
+
+    /// The hint, if the writer is not just changing it, or died while it did, and if it is a place
+    /// that a record can have. Whether a record boundary is really there has not been looked at.
+    pub(crate) fn segment_index(&self) -> Option<Hint> {
+        let generation = self.region.read_u32(control::SEGMENT_GEN as u64)?;
+        let [segment, offset, seq, epoch] = HINT.map(|at| self.region.read_u64(at as u64));
+        let words = [segment?, offset?, seq?, epoch?];
+        let [segment, offset, seq, epoch] = seqlock::read(generation, words, TRIES).ok()?;
+        let in_range = offset >= SEG_DATA_OFFSET && offset <= self.segment_size().bytes();
+        let epoch = u32::try_from(epoch).ok()?;
+        in_range.then_some(Position { segment: SegmentId::new(segment).ok()?, offset, seq, epoch })
+    }
+}
+
+impl<R: RegionMut> Control<R> {
+    pub(crate) fn begin_epoch(&self, at_least: u32) -> Option<u32> {
+        lease::begin(self.region.word_u32(control::EPOCH as u64)?, at_least)
+    }
+
+    pub(crate) fn set_segment_index(&self, hint: &Hint) {
+        let values = [u64::from(hint.segment.get()), hint.offset, hint.seq, u64::from(hint.epoch)];
+        let [segment, offset, seq, epoch] = HINT.map(|at| self.region.word_u64(at as u64));
+        if let (Some(generation), Some(segment), Some(offset), Some(seq), Some(epoch)) =
+            (self.region.word_u32(control::SEGMENT_GEN as u64), segment, offset, seq, epoch)
+        {
+            seqlock::write(generation, [segment, offset, seq, epoch], values);
+        }
+    }
+
+    pub(crate) fn set_barrier(&self, barrier: Barrier) {
+        let asymmetric = u32::from(barrier == Barrier::Asymmetric);
+        self.region.publish_u32(control::ASYMMETRIC_BARRIER as u64, asymmetric);
+    }
+
+    pub(crate) fn set_busy(&self, since: Option<Instant>) {
+        // 0 means "not busy", so the clock's very first nanosecond counts as its second.
+        let nanos = since.map_or(0, |since| since.as_nanos().max(1));
+        self.region.publish_u64(control::BUSY_SINCE_NS as u64, nanos);
+    }
+
+    pub(crate) fn set_frontier(&self, frontier: Frontier) {
+        self.region.publish_u64(control::FRONTIER as u64, frontier.bits());
+    }
+
+    pub(crate) fn set_writer_boot(&self, boot: u64) {
+        self.region.publish_u64(control::WRITER_BOOT as u64, boot);
+    }
+
+    pub(crate) fn set_poisoned_boot(&self, boot: u64) {
+        self.region.publish_u64(control::POISONED_BOOT as u64, boot);
+    }
+
+    pub(crate) fn set_durable_seq(&self, seq: u64) {
+        self.region.publish_u64(control::DURABLE_SEQ as u64, seq);
+    }
+}
+
+/// Opens `control.meta` for reading, with an error that says whether there is a queue at all.
+pub(crate) fn view_control<P: Platform>(
+    platform: &P,
+) -> Result<Control<<P::Storage as Storage>::View>, P> {
+    match platform.storage().view(&Object::Control) {
+        Ok(region) => Control::check(region),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(absent(platform)),
+        Err(error) => Err(Error::platform(Object::Control, Operation::Open)(error)),
+    }
+}
+
+/// Why there is no `control.meta`: no queue, or a damaged one.
+pub(crate) fn absent<P: Platform>(platform: &P) -> Error<P::Error> {
+    match crate::segment::has_records(platform) {
+        Ok(true) => Error::ControlMissing,
+        Ok(false) => Error::NoQueue,
+        Err(error) => error,
+    }
+}
+
+/// Checks `notify.meta`.
+pub(crate) fn check_notify<R: Region, E>(region: R) -> core::result::Result<R, Error<E>> {
+    check_size(&region, NOTIFY_FILE_SIZE).map_err(Error::format(Object::Notify))?;
+    let bytes = region.copy_bytes(0).unwrap_or([0; NotifyHeader::SIZE]);
+    NotifyHeader::decode(&bytes).map_err(Error::format(Object::Notify))?;
+    Ok(region)
+}
+
+/// The words on which readers wait for the next visible record.
+#[inline(always)]
+pub(crate) fn visible_waiters<R: RegionMut>(region: &R) -> Option<Waiters<'_>> {
+    Some(Waiters {
+        waiting: region.word_u32(notify::VISIBLE_WAITING as u64)?,
+        notify_seq: region.word_u32(notify::VISIBLE_NOTIFY_SEQ as u64)?,
+    })
+}
+
+/// The same word for someone who may not raise the flag.
+pub(crate) fn visible_notify_seq<R: Region>(region: &R) -> Option<ReadU32<'_>> {
+    region.read_u32(notify::VISIBLE_NOTIFY_SEQ as u64)
+}
+
+/// Checks that a file has the size of its kind.
+pub(crate) fn check_size<R: Region>(
+    region: &R,
+    expected: u64,
+) -> core::result::Result<(), FormatError> {
+    let found = region.size() as u64;
+    if found == expected { Ok(()) } else { Err(FormatError::WrongSize { found, expected }) }
+}

@@ -1,0 +1,43 @@
+//! The queue engine of Chronicle: append, tail, roll, recover. One writer, many readers.
+//!
+//! Generic over [`Platform`], without `std` and without an allocator. Programs that have both use
+//! `chronicle-std`, which puts this together with the operating system's backend.
+//!
+//! - [`create`] makes a queue, [`Appender`] writes to it, [`Tailer`] reads from it.
+//! - [`Inspection`] looks at a queue from outside and changes nothing.
+//!
+//! `docs/protocol.md` says which steps are taken in which order, and what is found after a crash
+//! between any two of them.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod appender;
+mod control;
+mod create;
+mod error;
+mod inspect;
+mod readers;
+mod recover;
+mod segment;
+mod start;
+mod tailer;
+mod wait;
+
+pub use appender::{Appender, Claim, DEFAULT_STEP, WriteOptions};
+pub use chronicle_format::{
+    DEFAULT_SEGMENT_SIZE, FormatError, Holder, Position, ReaderName, ReaderPolicy, SegmentId,
+    SegmentSize, TypeId,
+};
+pub use chronicle_sync::{NoProbe, Object, Platform, Probe, Site};
+pub use control::Hint;
+pub use create::{CreateOptions, create};
+pub use error::{Damage, Error, Fault, Operation};
+pub use inspect::{Head, Inspection, ReaderReport};
+pub use readers::Registration;
+pub use recover::{Cut, RecoveryReport};
+pub use start::Start;
+pub use tailer::{MessageView, TailOptions, Tailer};
+pub use wait::{WaitOutcome, WaitStrategy, WriterStatus};
+
+/// What the calls of this crate return.
+pub type Result<T, P> = core::result::Result<T, Error<<P as Platform>::Error>>;

@@ -1,0 +1,461 @@
+//! What a writer does before it appends: find the end of the log, check every record on the way,
+//! and clear what lies behind it.
+//!
+//! The walk begins at the checkpoint and not at the hint in `control.meta`, which may be stale.
+//! Where a record is bad, the durable watermark decides: at or below it the log is damaged, which is
+//! reported and nothing is changed; above it a power loss tore the tail, which is cut.
+
+use chronicle_format::{
+    CHECKPOINT_SLOTS, Checkpoint, EpochRecord, FormatError, HEADER_SIZE, Object, Position,
+    SEG_DATA_OFFSET, Seal, SegmentId, TypeId,
+};
+use chronicle_sync::record::{self, Record, Sealing, Slot};
+use chronicle_sync::{
+    Clock, Error as _, ErrorKind, Platform, Probe, Region, RegionExt, Site, Storage,
+};
+
+use crate::Result;
+use crate::control::Control;
+use crate::error::{Damage, Error, Fault, Operation};
+use crate::segment::{Geometry, Segment, open_segment, segment_range};
+
+/// Records that recovery did not keep: all of them were above the durable watermark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Where the log was cut, and what was wrong there.
+    pub at: Damage,
+    /// Whole records of this queue that were found behind the cut in the same segment.
+    pub records_behind: u64,
+    /// Later segments that were removed.
+    pub segments_removed: u32,
+}
+
+/// What a writer found and did when it opened a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The epoch that began.
+    pub epoch: u32,
+    /// Where the log ends: the place of the next record.
+    pub end: Position,
+    /// Segments that were looked at, from the checkpoint's on.
+    pub segments_checked: u32,
+    /// Records, users' and the queue's own, that were read and found whole.
+    pub records_checked: u64,
+    /// Words behind the end that a dead writer had left and that were cleared.
+    pub words_cleared: u64,
+    /// What was not kept, if anything.
+    pub cut: Option<Cut>,
+    /// Whether the queue was last written to in this boot, so that only a process can have died.
+    pub same_boot: bool,
+}
+
+/// Where and how a writer goes on.
+pub(crate) struct Tail<M> {
+    pub(crate) segment: Segment<M>,
+    pub(crate) position: Position,
+    /// Bytes of the segment that have space.
+    pub(crate) frontier: u64,
+    pub(crate) time_max_ns: u64,
+    pub(crate) report: RecoveryReport,
+}
+
+/// The newer of the two slots of `checkpoint.meta` that are whole.
+pub(crate) fn newest_checkpoint<R: Region, E>(
+    region: &R,
+    queue_id: u64,
+) -> core::result::Result<Checkpoint, Error<E>> {
+    let slots = CHECKPOINT_SLOTS.map(|at| {
+        let bytes = region.copy_bytes(at as u64).unwrap_or([0; Checkpoint::SIZE]);
+        Checkpoint::decode(&bytes)
+    });
+    let newest = match slots {
+        [Ok(a), Ok(b)] => Ok(if a.generation >= b.generation { a } else { b }),
+        [Ok(slot), Err(_)] | [Err(_), Ok(slot)] => Ok(slot),
+        // The first slot is whole from the beginning, so this is no torn write.
+        [Err(error), Err(_)] => Err(error),
+    }
+    .and_then(|slot| {
+        let found = slot.queue_id;
+        if found == queue_id { Ok(slot) } else { Err(FormatError::ForeignQueue { found }) }
+    });
+    newest.map_err(Error::format(Object::Checkpoint))
+}
+
+/// What a walk through a segment's records keeps track of.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    offset: u64,
+    seq: u64,
+    epoch: u32,
+    time_max_ns: u64,
+    records: u64,
+}
+
+/// Checks a record against what must come next, and moves `seq` and `epoch` over it. Returns whether
+/// it is a user's.
+///
+/// The same rules hold for a reader and for a recovering writer.
+pub(crate) fn step<R: Region>(
+    region: &R,
+    sealing: Sealing,
+    record: &Record,
+    seq: &mut u64,
+    epoch: &mut u32,
+) -> core::result::Result<bool, Fault> {
+    let header = record.header();
+    if let Some((checksum, seed)) = sealing
+        && !record.is_intact(region, checksum, seed)
+    {
+        return Err(Fault::Checksum);
+    }
+    if header.seq != *seq {
+        return Err(Fault::Seq { found: header.seq });
+    }
+    if header.type_id == TypeId::EPOCH {
+        let payload = record.payload(region).and_then(EpochRecord::decode);
+        let payload = payload.ok_or(Fault::Internal)?;
+        if payload.epoch != header.epoch || payload.next_seq != *seq {
+            return Err(Fault::Internal);
+        }
+        if header.epoch <= *epoch {
+            return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+        }
+        *epoch = header.epoch;
+        return Ok(false);
+    }
+    if header.epoch != *epoch {
+        return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+    }
+    if header.type_id.is_user() {
+        *seq += 1;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// Walks over whole records until there is none, or one is bad.
+fn walk<R: Region>(
+    segment: &Segment<R>,
+    geometry: &Geometry,
+    cursor: &mut Cursor,
+    until: u64,
+) -> Option<Fault> {
+    let sealing = segment.sealing(geometry);
+    while cursor.offset < until {
+        let record = match record::look(&segment.region, cursor.offset) {
+            Slot::Empty => return None,
+            Slot::TooLong { length } => return Some(Fault::Length { found: length }),
+            Slot::Record(record) => record,
+        };
+        if let Err(fault) =
+            step(&segment.region, sealing, &record, &mut cursor.seq, &mut cursor.epoch)
+        {
+            return Some(fault);
+        }
+        cursor.records += 1;
+        cursor.offset = record.end();
+        cursor.time_max_ns = cursor.time_max_ns.max(record.header().timestamp_ns);
+    }
+    None
+}
+
+/// Whole records of this segment behind a bad one: what a torn write-back left standing.
+fn records_behind<R: Region>(
+    segment: &Segment<R>,
+    geometry: &Geometry,
+    cursor: &Cursor,
+    until: u64,
+) -> u64 {
+    let Some((checksum, seed)) = segment.sealing(geometry) else { return 0 };
+    let mut found = 0;
+    let mut offset = cursor.offset + HEADER_SIZE;
+    while offset + HEADER_SIZE <= until {
+        offset = match record::look(&segment.region, offset) {
+            Slot::Record(record)
+                if record.header().seq >= cursor.seq
+                    && record.is_intact(&segment.region, checksum, seed) =>
+            {
+                found += 1;
+                record.end()
+            }
+            _ => offset + HEADER_SIZE,
+        };
+    }
+    found
+}
+
+/// Finds the end of the log and makes it fit for appending.
+pub(crate) fn recover<P: Platform, H: Probe>(
+    platform: &P,
+    probe: &H,
+    control: &Control<<P::Storage as Storage>::Map>,
+    geometry: &Geometry,
+    durable: &Checkpoint,
+    step_bytes: u64,
+) -> Result<Tail<<P::Storage as Storage>::Map>, P> {
+    let durable = &durable.durable;
+    let recovery = Recovery {
+        platform,
+        control,
+        geometry,
+        same_boot: control.writer_boot() == platform.clock().boot(),
+        step_bytes,
+    };
+    let Some((oldest, newest)) =
+        segment_range(platform)?.filter(|(_, high)| *high >= durable.segment)
+    else {
+        return Err(no_segment(durable.segment, durable.seq));
+    };
+    let first = recovery.first_to_check(oldest, newest, durable)?;
+    let walked = recovery.walk_from(first, newest)?;
+    let Walked { mut segment, cursor, fault, sealed, segments_checked } = walked;
+
+    let Cursor { offset, seq, epoch, time_max_ns, records } = cursor;
+    let end = Position { segment: segment.id, offset, seq, epoch };
+    let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset);
+    if is_durable {
+        let fault = fault.unwrap_or(Fault::Missing { sealed_at: durable.offset });
+        return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
+    }
+    // Looked at before anything is changed.
+    let followers = recovery.followers(&segment, newest)?;
+    let fault = fault.or((followers.with_records > 0).then_some(Fault::Hole));
+
+    let frontier = recovery.writable_end(&segment)?;
+    probe.at(Site::Clearing);
+    let cut = fault.map(|fault| Cut {
+        at: Damage { segment: segment.id, offset, seq, fault },
+        records_behind: records_behind(&segment, geometry, &cursor, frontier),
+        segments_removed: followers.with_records,
+    });
+    recovery.remove(&segment, newest, &followers)?;
+    if sealed {
+        segment.unseal();
+    }
+    let words_cleared = record::clear(&mut segment.region, offset, frontier);
+    let report = RecoveryReport {
+        epoch,
+        end,
+        segments_checked,
+        records_checked: records,
+        words_cleared,
+        cut,
+        same_boot: recovery.same_boot,
+    };
+    Ok(Tail { segment, position: end, frontier, time_max_ns, report })
+}
+
+type Map<P> = <<P as Platform>::Storage as Storage>::Map;
+
+struct Recovery<'a, P: Platform> {
+    platform: &'a P,
+    control: &'a Control<Map<P>>,
+    geometry: &'a Geometry,
+    /// Only a process can have died since the queue was written to: what was stored is there.
+    same_boot: bool,
+    step_bytes: u64,
+}
+
+struct Walked<M> {
+    segment: Segment<M>,
+    cursor: Cursor,
+    fault: Option<Fault>,
+    /// Whether the walk ended in a sealed segment, whose successor was lost.
+    sealed: bool,
+    segments_checked: u32,
+}
+
+/// What lies behind the end of the log.
+struct Followers {
+    /// Segments with records that do not carry on from the end.
+    with_records: u32,
+    /// Segments without a valid head.
+    without_head: u32,
+}
+
+fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
+    let fault = Fault::NoSegment;
+    Error::Damaged(Damage { segment, offset: SEG_DATA_OFFSET, seq, fault })
+}
+
+impl<P: Platform> Recovery<'_, P> {
+    /// Where the walk begins: at the checkpoint, or, where only a process died, at the segment that
+    /// it was writing to, because everything before was sealed and is as it was.
+    fn first_to_check(
+        &self,
+        oldest: SegmentId,
+        newest: SegmentId,
+        durable: &Position,
+    ) -> Result<SegmentId, P> {
+        if !self.same_boot {
+            return Ok(durable.segment.max(oldest));
+        }
+        let mut id = newest;
+        while let Some(previous) = id.previous().filter(|previous| *previous >= oldest) {
+            if open_segment(self.platform, previous, self.geometry)?.seal()? != Seal::Open {
+                break;
+            }
+            id = previous;
+        }
+        Ok(id)
+    }
+
+    fn walk_from(&self, first: SegmentId, newest: SegmentId) -> Result<Walked<Map<P>>, P> {
+        let mut segment = open_segment(self.platform, first, self.geometry)?;
+        let start = segment.started()?;
+        let mut segments_checked = 1;
+        let mut cursor = Cursor {
+            offset: SEG_DATA_OFFSET,
+            seq: start.first_seq,
+            epoch: start.epoch,
+            time_max_ns: start.time_floor_ns,
+            records: 0,
+        };
+        loop {
+            let seal = segment.seal()?;
+            let until = self.readable_end(&segment, seal)?;
+            let mut fault = walk(&segment, self.geometry, &mut cursor, until);
+            if let Seal::At(sealed_at) = seal
+                && fault.is_none()
+                && cursor.offset < sealed_at
+            {
+                fault = Some(Fault::Missing { sealed_at });
+            }
+            let next = match fault {
+                None => self.successor(&segment, seal, newest, &cursor)?,
+                Some(_) => None,
+            };
+            let Some((next, epoch, time_floor_ns)) = next else {
+                let sealed = seal != Seal::Open;
+                return Ok(Walked { segment, cursor, fault, sealed, segments_checked });
+            };
+            if seal == Seal::Open {
+                // Only write-back can have kept the next segment's records and not this one's seal.
+                segment.seal_at(cursor.offset);
+            }
+            cursor.offset = SEG_DATA_OFFSET;
+            cursor.epoch = epoch;
+            cursor.time_max_ns = cursor.time_max_ns.max(time_floor_ns);
+            segment = next;
+            segments_checked += 1;
+        }
+    }
+
+    /// The segment in which the log goes on behind this one, with the epoch and the time floor of
+    /// its start; `None` if it ends here.
+    #[allow(clippy::type_complexity, reason = "a segment and two numbers of its start")]
+    fn successor(
+        &self,
+        segment: &Segment<Map<P>>,
+        seal: Seal,
+        newest: SegmentId,
+        cursor: &Cursor,
+    ) -> Result<Option<(Segment<Map<P>>, u32, u64)>, P> {
+        let sealed = seal != Seal::Open;
+        // In this boot a seal proves that the next segment had been there.
+        let must_exist = sealed && self.same_boot;
+        let id = segment.id.next().map_err(Error::format(segment.object()))?;
+        if segment.id >= newest {
+            return if must_exist { Err(no_segment(id, cursor.seq)) } else { Ok(None) };
+        }
+        let next = match open_segment(self.platform, id, self.geometry) {
+            Ok(next) => next,
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                return if must_exist { Err(no_segment(id, cursor.seq)) } else { Ok(None) };
+            }
+            // Its name outlived a power loss and its head did not.
+            Err(Error::Format { .. }) if !must_exist => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let start = match next.start() {
+            Ok(start) => start,
+            Err(error) if must_exist => return Err(error),
+            Err(_) => None,
+        };
+        // That a next file exists proves nothing: it may have been prepared. Behind a segment that
+        // is not sealed, only records that carry on from here show that the roll took place.
+        Ok(start
+            .filter(|start| start.first_seq == cursor.seq && (sealed || next.has_records()))
+            .map(|start| (next, start.epoch, start.time_floor_ns)))
+    }
+
+    /// How far records of a segment may be looked for: never into space that was not allocated.
+    fn readable_end(&self, segment: &Segment<Map<P>>, seal: Seal) -> Result<u64, P> {
+        match seal {
+            Seal::At(end) => Ok(end),
+            Seal::Open if self.same_boot => self.writable_end(segment),
+            // The frontier may be older than the records. A queue that outlived a reboot is on a
+            // disk, where a hole reads as zeros.
+            Seal::Open => Ok(self.geometry.size.bytes()),
+        }
+    }
+
+    /// How far a segment has space for certain; space is provided where that is not known.
+    fn writable_end(&self, segment: &Segment<Map<P>>) -> Result<u64, P> {
+        let size = self.geometry.size.bytes();
+        let known = self.control.frontier().filter(|frontier| frontier.segment == segment.id);
+        let wanted = match known {
+            Some(frontier) if self.same_boot => return Ok(frontier.bytes),
+            // Died between a roll and its first record: the new segment has its first step.
+            None if self.same_boot => self.step_bytes.min(size),
+            // Anything may have been written back, so all of it has to be looked at.
+            _ => size,
+        };
+        self.platform
+            .storage()
+            .reserve(&segment.region, 0..wanted)
+            .map_err(Error::platform(segment.object(), Operation::Reserve))?;
+        Ok(wanted)
+    }
+
+    /// Looks at the segments behind the end of the log.
+    ///
+    /// An empty one was prepared for the next roll and is of use. One with records or without a head
+    /// is what a power loss left; where there was none, it is damage.
+    fn followers(&self, last: &Segment<Map<P>>, newest: SegmentId) -> Result<Followers, P> {
+        let mut followers = Followers { with_records: 0, without_head: 0 };
+        let mut id = newest;
+        while id > last.id {
+            match open_segment(self.platform, id, self.geometry) {
+                Ok(segment) if segment.has_records() && self.same_boot => {
+                    let fault = Fault::Hole;
+                    let offset = SEG_DATA_OFFSET;
+                    return Err(Error::Damaged(Damage { segment: id, offset, seq: 0, fault }));
+                }
+                Ok(segment) => followers.with_records += u32::from(segment.has_records()),
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
+                Err(Error::Format { .. }) if !self.same_boot => followers.without_head += 1,
+                Err(error) => return Err(error),
+            }
+            let Some(previous) = id.previous() else { break };
+            id = previous;
+        }
+        Ok(followers)
+    }
+
+    /// Removes what is left of lost segments, from the highest down, so that a crash in between
+    /// leaves no gap.
+    fn remove(
+        &self,
+        last: &Segment<Map<P>>,
+        newest: SegmentId,
+        followers: &Followers,
+    ) -> Result<(), P> {
+        if followers.with_records + followers.without_head == 0 {
+            return Ok(());
+        }
+        let mut id = newest;
+        while id > last.id {
+            let object = Object::Segment(id);
+            match self.platform.storage().remove(&object) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::platform(object, Operation::Remove)(error)),
+            }
+            let Some(previous) = id.previous() else { break };
+            id = previous;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Segment files: opening them with every field checked, and making the next one.
+
+use chronicle_format::layout::segment;
+use chronicle_format::{
+    FormatError, Object, SEG_DATA_OFFSET, Seal, SegmentHeader, SegmentId, SegmentSize,
+    SegmentStart, record_seed,
+};
+use chronicle_sync::record::{self, Sealing};
+use chronicle_sync::{
+    Checksum, ErrorKind, ObjectKind, Platform, ReadU64, Region, RegionExt, RegionMut, RegionMutExt,
+    Stage, Storage,
+};
+
+use crate::Result;
+use crate::control::{Control, check_size};
+use crate::error::{Damage, Error, Fault, Operation};
+
+/// What all segments of a queue have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    pub(crate) size: SegmentSize,
+    pub(crate) checksums: bool,
+    pub(crate) group_readable: bool,
+}
+
+impl Geometry {
+    pub(crate) fn of<R: Region>(control: &Control<R>) -> Self {
+        Self {
+            size: control.segment_size(),
+            checksums: control.checksums(),
+            group_readable: control.group_readable(),
+        }
+    }
+
+    /// How records of a segment with this salt are checksummed.
+    pub(crate) fn sealing(&self, salt: u32) -> Sealing {
+        self.checksums.then(|| (Checksum::detect(), record_seed(salt)))
+    }
+}
+
+/// A segment whose header was checked against its name and its queue.
+pub(crate) struct Segment<R> {
+    pub(crate) region: R,
+    pub(crate) id: SegmentId,
+    header: SegmentHeader,
+}
+
+impl<R: Region> Segment<R> {
+    pub(crate) fn check<E>(
+        region: R,
+        id: SegmentId,
+        geometry: &Geometry,
+    ) -> core::result::Result<Self, Error<E>> {
+        let object = Object::Segment(id);
+        check_size(&region, geometry.size.bytes()).map_err(Error::format(object.clone()))?;
+        let bytes = region.copy_bytes(0).unwrap_or([0; SegmentHeader::SIZE]);
+        let header = SegmentHeader::decode(&bytes).map_err(Error::format(object.clone()))?;
+        let differs = |at: usize, value: u64| Error::Format {
+            object: object.clone(),
+            source: FormatError::OutOfRange { at, value },
+        };
+        if header.id != id {
+            return Err(differs(segment::SEGMENT_ID, header.id.get().into()));
+        }
+        if header.segment_size != geometry.size {
+            return Err(differs(segment::SEGMENT_SIZE, header.segment_size.bytes()));
+        }
+        if header.checksums != geometry.checksums {
+            return Err(differs(segment::FLAGS, header.checksums.into()));
+        }
+        Ok(Self { region, id, header })
+    }
+
+    pub(crate) fn object(&self) -> Object {
+        Object::Segment(self.id)
+    }
+
+    /// What every record's checksum begins with.
+    pub(crate) fn sealing(&self, geometry: &Geometry) -> Sealing {
+        geometry.sealing(self.header.salt)
+    }
+
+    /// The segment's start; `None` if no writer has started it.
+    pub(crate) fn start<E>(&self) -> core::result::Result<Option<SegmentStart>, Error<E>> {
+        let bytes = self.region.copy_bytes(0).unwrap_or([0; SegmentHeader::SIZE]);
+        SegmentStart::decode(&bytes).map_err(Error::format(self.object()))
+    }
+
+    /// The start of a segment into which records lead.
+    pub(crate) fn started<E>(&self) -> core::result::Result<SegmentStart, Error<E>> {
+        self.start()?.ok_or(Error::Damaged(Damage {
+            segment: self.id,
+            offset: SEG_DATA_OFFSET,
+            seq: 0,
+            fault: Fault::NotStarted,
+        }))
+    }
+
+    #[inline(always)]
+    pub(crate) fn seal_word(&self) -> Option<ReadU64<'_>> {
+        self.region.read_u64(segment::SEAL as u64)
+    }
+
+    pub(crate) fn seal<E>(&self) -> core::result::Result<Seal, Error<E>> {
+        let bits = self.seal_word().map_or(0, ReadU64::load_acquire);
+        Seal::from_bits(bits, self.header.segment_size).map_err(Error::format(self.object()))
+    }
+
+    /// Whether there is at least one record.
+    pub(crate) fn has_records(&self) -> bool {
+        record::is_committed(&self.region, SEG_DATA_OFFSET)
+    }
+}
+
+impl<R: RegionMut> Segment<R> {
+    /// Writes who starts the segment and where. Only while no record leads into it.
+    pub(crate) fn begin(&self, start: &SegmentStart) {
+        self.region.store_words(segment::FIRST_SEQ as u64, &start.words(&self.header));
+    }
+
+    /// Seals the segment behind its last record.
+    pub(crate) fn seal_at(&self, end: u64) {
+        if let Some(word) = self.region.word_u64(segment::SEAL as u64) {
+            chronicle_sync::seal::seal(word, end);
+        }
+    }
+
+    /// Takes a seal away: only recovery does, where records before the seal were lost.
+    pub(crate) fn unseal(&self) {
+        self.region.publish_u64(segment::SEAL as u64, Seal::Open.bits());
+    }
+}
+
+/// Opens a segment for reading.
+pub(crate) fn view_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    geometry: &Geometry,
+) -> Result<Segment<<P::Storage as Storage>::View>, P> {
+    let region = platform
+        .storage()
+        .view(&Object::Segment(id))
+        .map_err(Error::platform(Object::Segment(id), Operation::Open))?;
+    Segment::check(region, id, geometry)
+}
+
+/// Opens a segment for writing.
+pub(crate) fn open_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    geometry: &Geometry,
+) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+    let region = platform
+        .storage()
+        .open(&Object::Segment(id))
+        .map_err(Error::platform(Object::Segment(id), Operation::Open))?;
+    Segment::check(region, id, geometry)
+}
+
+/// Makes a segment and gives it its name, without ever replacing one.
+///
+/// The segment has `reserved` bytes of real space and is started with `start`, which is what makes
+/// it whole: it gets its name last.
+pub(crate) fn create_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    geometry: &Geometry,
+    reserved: u64,
+    start: &SegmentStart,
+) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+    let object = Object::Segment(id);
+    let created = || Error::platform(object.clone(), Operation::Create);
+    let header = SegmentHeader {
+        id,
+        segment_size: geometry.size,
+        checksums: geometry.checksums,
+        salt: salt(platform),
+    };
+    let stage =
+        Stage { length: geometry.size.bytes(), reserved, group_readable: geometry.group_readable };
+    let staged = platform.storage().stage(&object, &stage).map_err(created())?;
+    staged.store_bytes(0, &header.encode());
+    staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
+    let region = platform.storage().publish(staged).map_err(created())?;
+    Ok(Segment { region, id, header })
+}
+
+/// The next segment, started with `start`: one that a predecessor prepared and nobody has entered,
+/// or a new one. Never truncates and never replaces.
+pub(crate) fn open_or_create_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    geometry: &Geometry,
+    reserved: u64,
+    start: &SegmentStart,
+) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+    match create_segment(platform, id, geometry, reserved, start) {
+        Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
+            let segment = open_segment(platform, id, geometry)?;
+            if segment.has_records() {
+                // Nobody appends to a segment before its predecessor is sealed, so these records are
+                // not this queue's next ones. Overwriting them is not for an append to decide.
+                let seq = start.first_seq;
+                let fault = Fault::Internal;
+                return Err(Error::Damaged(Damage {
+                    segment: id,
+                    offset: SEG_DATA_OFFSET,
+                    seq,
+                    fault,
+                }));
+            }
+            platform
+                .storage()
+                .reserve(&segment.region, 0..reserved)
+                .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
+            segment.begin(start);
+            Ok(segment)
+        }
+        other => other,
+    }
+}
+
+/// The lowest and the highest segment; `None` if there is none.
+pub(crate) fn segment_range<P: Platform>(
+    platform: &P,
+) -> Result<Option<(SegmentId, SegmentId)>, P> {
+    let mut range: Option<(SegmentId, SegmentId)> = None;
+    let visit = |object| {
+        if let Object::Segment(id) = object {
+            range = Some(range.map_or((id, id), |(low, high)| (low.min(id), high.max(id))));
+        }
+    };
+    platform
+        .storage()
+        .visit(ObjectKind::Segments, visit)
+        .map_err(Error::platform(Object::Segment(SegmentId::FIRST), Operation::List))?;
+    Ok(range)
+}
+
+/// Whether a directory without `control.meta` holds records of a queue all the same.
+pub(crate) fn has_records<P: Platform>(platform: &P) -> Result<bool, P> {
+    match segment_range(platform)? {
+        None => Ok(false),
+        Some((low, high)) if low != high || low != SegmentId::FIRST => Ok(true),
+        Some((first, _)) => {
+            // A creation that was cut off leaves the first segment, empty. Anything else in its
+            // place is not ours to judge, so it counts as records.
+            let region = platform
+                .storage()
+                .view(&Object::Segment(first))
+                .map_err(Error::platform(Object::Segment(first), Operation::Open))?;
+            let bytes = region.copy_bytes(0).unwrap_or([0; SegmentHeader::SIZE]);
+            let whole = SegmentHeader::decode(&bytes).is_ok_and(|header| header.id == first);
+            Ok(!whole || record::is_committed(&region, SEG_DATA_OFFSET))
+        }
+    }
+}
+
+fn salt<P: Platform>(platform: &P) -> u32 {
+    let random = platform.entropy();
+    let folded = random as u32 ^ (random >> 32) as u32;
+    // 0 would mean "no salt".
+    if folded == 0 { 1 } else { folded }
+}

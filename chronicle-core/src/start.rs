@@ -1,0 +1,193 @@
+//! Where a reader begins: at a start of its own choosing, or where its name left off.
+
+use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId};
+use chronicle_sync::record::{self, Slot};
+use chronicle_sync::{ErrorKind, Platform, Region, Storage};
+
+use crate::Result;
+use crate::control::{Control, Hint};
+use crate::error::{Damage, Error, Fault};
+use crate::readers::LastRead;
+use crate::segment::{Geometry, Segment, segment_range, view_segment};
+
+/// Segments may be removed while a reader looks for its first one.
+const OPEN_TRIES: u32 = 100;
+
+/// Where a reader begins that has no position of its own yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the oldest record that is still there.
+    #[default]
+    Earliest,
+    /// Behind the newest record.
+    Latest,
+    /// At the record with this sequence number, which may not have been appended yet.
+    Seq(u64),
+}
+
+/// Why a segment that a position leads into is not there: removed, or lost.
+pub(crate) fn gone<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    id: SegmentId,
+    seq: u64,
+) -> Error<P::Error> {
+    let lost = Damage { segment: id, offset: SEG_DATA_OFFSET, seq, fault: Fault::NoSegment };
+    match segment_range(platform) {
+        Ok(Some((oldest, _))) if oldest > id => match view_segment(platform, oldest, geometry) {
+            Ok(segment) => match segment.started() {
+                Ok(start) => Error::FellBehind { oldest: start.first_seq },
+                Err(error) => error,
+            },
+            Err(error) => error,
+        },
+        Ok(_) => Error::Damaged(lost),
+        Err(error) => error,
+    }
+}
+
+/// Finds the place where a reader without a position begins.
+pub(crate) fn begin<P: Platform>(
+    platform: &P,
+    control: &Control<<P::Storage as Storage>::View>,
+    geometry: &Geometry,
+    start: Start,
+) -> Result<Position, P> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let found = match start {
+            Start::Earliest => earliest(platform, geometry),
+            Start::Latest => latest(platform, control, geometry),
+            Start::Seq(seq) => before_seq(platform, geometry, seq),
+        };
+        match found {
+            // Removed between the look at the directory and the opening.
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) && tries < OPEN_TRIES => {}
+            other => return other,
+        }
+    }
+}
+
+fn earliest<P: Platform>(platform: &P, geometry: &Geometry) -> Result<Position, P> {
+    let Some((oldest, _)) = segment_range(platform)? else {
+        let (segment, fault) = (SegmentId::FIRST, Fault::NoSegment);
+        return Err(Error::Damaged(Damage { segment, offset: SEG_DATA_OFFSET, seq: 0, fault }));
+    };
+    start_of(platform, geometry, oldest)
+}
+
+fn start_of<P: Platform>(platform: &P, geometry: &Geometry, id: SegmentId) -> Result<Position, P> {
+    let start = view_segment(platform, id, geometry)?.started()?;
+    Ok(Position::start_of(id, start.first_seq, start.epoch))
+}
+
+/// A place at or before the head: the writer's hint if it leads to a record boundary, else the start
+/// of the newest segment that is in use.
+fn latest<P: Platform>(
+    platform: &P,
+    control: &Control<<P::Storage as Storage>::View>,
+    geometry: &Geometry,
+) -> Result<Position, P> {
+    if let Some(hint) = control.segment_index()
+        && let Ok(segment) = view_segment(platform, hint.segment, geometry)
+        && is_boundary(&segment, &hint)
+    {
+        return Ok(hint);
+    }
+    let Some((oldest, newest)) = segment_range(platform)? else {
+        return earliest(platform, geometry);
+    };
+    let mut id = newest;
+    while let Some(previous) = id.previous().filter(|previous| *previous >= oldest) {
+        if view_segment(platform, previous, geometry)?.seal()? != Seal::Open {
+            break;
+        }
+        id = previous;
+    }
+    start_of(platform, geometry, id)
+}
+
+/// Whether a hint fits what lies at its place.
+fn is_boundary<R: Region>(segment: &Segment<R>, hint: &Hint) -> bool {
+    match record::look(&segment.region, hint.offset) {
+        Slot::Record(record) => {
+            record.header().seq == hint.seq && record.header().epoch >= hint.epoch
+        }
+        Slot::Empty => true,
+        Slot::TooLong { .. } => false,
+    }
+}
+
+/// The start of the segment in which a sequence number is, or will be.
+fn before_seq<P: Platform>(platform: &P, geometry: &Geometry, seq: u64) -> Result<Position, P> {
+    let first = earliest(platform, geometry)?;
+    if seq < first.seq {
+        return Err(Error::FellBehind { oldest: first.seq });
+    }
+    let newest = segment_range(platform)?.map_or(first.segment, |(_, newest)| newest);
+    // Invariant: the record is not before `low`, and `high` begins behind it or is not started.
+    let mut low = first;
+    let mut high = u64::from(newest.get()) + 1;
+    while u64::from(low.segment.get()) + 1 < high {
+        let middle = (u64::from(low.segment.get()) + high) / 2;
+        let id = SegmentId::new(middle).map_err(Error::format(Object::Segment(newest)))?;
+        let segment = view_segment(platform, id, geometry)?;
+        match segment.start()? {
+            // Entered only once its predecessor is sealed: a prepared one does not count.
+            Some(start) if start.first_seq <= seq && in_use(platform, geometry, id)? => {
+                low = Position::start_of(id, start.first_seq, start.epoch);
+            }
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn in_use<P: Platform>(platform: &P, geometry: &Geometry, id: SegmentId) -> Result<bool, P> {
+    match id.previous() {
+        None => Ok(true),
+        Some(previous) => match view_segment(platform, previous, geometry) {
+            Ok(segment) => Ok(segment.seal()? != Seal::Open),
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => Ok(true),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// Opens the segment of a position and checks that the position is on this log.
+pub(crate) fn resume<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    position: &Position,
+    last_read: Option<LastRead>,
+) -> Result<Segment<<P::Storage as Storage>::View>, P> {
+    let diverged = Error::Diverged { epoch: position.epoch, seq: position.seq };
+    let segment = match view_segment(platform, position.segment, geometry) {
+        Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+            return Err(match gone(platform, geometry, position.segment, position.seq) {
+                // A position in a segment that was never written: the log was cut before it.
+                Error::Damaged(Damage { fault: Fault::NoSegment, .. }) => diverged,
+                other => other,
+            });
+        }
+        other => other?,
+    };
+    let start = segment.started()?;
+    let on_log = match last_read {
+        None => {
+            position.offset == SEG_DATA_OFFSET && start.first_seq == position.seq
+                || position.offset > SEG_DATA_OFFSET && start.first_seq <= position.seq
+        }
+        Some(last) => match record::look(&segment.region, last.offset) {
+            Slot::Record(record) => {
+                record.crc() == last.crc
+                    && record.header().seq.checked_add(1) == Some(position.seq)
+                    && record.end() <= position.offset
+            }
+            _ => false,
+        },
+    };
+    if on_log { Ok(segment) } else { Err(diverged) }
+}

@@ -1,0 +1,438 @@
+//! A reader of a queue.
+
+use core::hint::spin_loop;
+use core::time::Duration;
+
+use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
+use chronicle_sync::notify::Barrier;
+use chronicle_sync::record::{self, Sealing, Slot};
+use chronicle_sync::seal::{self, EmptySlot};
+use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Storage};
+
+use crate::Result;
+use crate::control::{Control, check_notify, view_control, visible_notify_seq, visible_waiters};
+use crate::error::{Damage, Error, Fault, Operation};
+use crate::readers::{LastRead, Registration};
+use crate::recover::step;
+use crate::segment::{Geometry, Segment, view_segment};
+use crate::start::{Start, begin, gone, resume};
+use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
+
+/// The longest that a reader sleeps without looking. A writer that dies before its wake-up costs
+/// that much once.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+/// The same for a reader that the writer cannot wake, because it may not raise the flag.
+pub(crate) const UNARMED_SLICE: Duration = Duration::from_millis(10);
+/// Looks at the slot between two looks at the clock.
+const SPINS: u32 = 128;
+
+/// How a reader is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TailOptions {
+    /// The name under which the position is kept. `None` is a passive reader: it registers nothing,
+    /// holds nothing back and writes nothing but the flag that asks to be woken.
+    pub name: Option<ReaderName>,
+    /// How long the queue keeps records for this reader, when the name is registered.
+    pub policy: ReaderPolicy,
+    /// Where to begin, if the name has no position yet or there is none.
+    pub start: Start,
+    /// Whether the checksum of every record is verified; on by default.
+    pub verify: bool,
+}
+
+impl Default for TailOptions {
+    fn default() -> Self {
+        Self { name: None, policy: ReaderPolicy::Durable, start: Start::Earliest, verify: true }
+    }
+}
+
+/// A record, borrowed from the mapped segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageView<'a> {
+    /// Sequence number: one more than that of the record before, across rolls and restarts.
+    pub seq: u64,
+    /// Nanoseconds since 1970, as the writer's clock gave them.
+    pub timestamp_ns: u64,
+    /// What the payload is.
+    pub type_id: u16,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// The words on which a reader waits.
+enum Notify<S: Storage> {
+    /// The reader may raise the flag, so the writer wakes it.
+    Armed(S::Map),
+    /// The reader may only look: it wakes when somebody else is woken, and by its own time-out.
+    Watching(S::View),
+}
+
+/// Reads the records of a queue in order, from a place of its own.
+pub struct Tailer<P: Platform> {
+    segment: Segment<<P::Storage as Storage>::View>,
+    /// Where the next record is.
+    offset: u64,
+    seq: u64,
+    epoch: u32,
+    sealing: Sealing,
+    /// Records before this one are passed over.
+    first_wanted: u64,
+    last_read: Option<LastRead>,
+    geometry: Geometry,
+    verify: bool,
+    notify: Notify<P::Storage>,
+    /// The system refused the barrier that being woken rests on: sleep in short slices.
+    barrier_refused: bool,
+    control: Control<<P::Storage as Storage>::View>,
+    registration: Option<Registration<P>>,
+    platform: P,
+}
+
+impl<P: Platform> Tailer<P> {
+    /// Opens a reader.
+    ///
+    /// # Errors
+    /// [`Error::NoQueue`], [`Error::ControlMissing`], [`Error::Format`],
+    /// [`Error::ReaderAlreadyActive`]; [`Error::FellBehind`] and [`Error::Diverged`] if the name's
+    /// position is not there any more; the platform's.
+    pub fn open(platform: P, options: &TailOptions) -> Result<Self, P> {
+        let control = view_control(&platform)?;
+        let geometry = Geometry::of(&control);
+        let notify = open_notify(&platform)?;
+        let registration = match &options.name {
+            None => None,
+            Some(name) => Some(Registration::open(
+                &platform,
+                name,
+                options.policy,
+                control.queue_id(),
+                control.group_readable(),
+                || begin(&platform, &control, &geometry, options.start),
+            )?),
+        };
+        let position = match &registration {
+            Some(registration) => registration.committed(),
+            None => begin(&platform, &control, &geometry, options.start)?,
+        };
+        let last_read = registration.as_ref().and_then(Registration::last_read);
+        let segment = resume(&platform, &geometry, &position, last_read)?;
+        let mut tailer = Self {
+            offset: position.offset,
+            seq: position.seq,
+            epoch: position.epoch,
+            sealing: None,
+            first_wanted: 0,
+            last_read,
+            geometry,
+            verify: options.verify,
+            notify,
+            barrier_refused: false,
+            segment,
+            control,
+            registration,
+            platform,
+        };
+        tailer.sealing = tailer.sealing_of_segment();
+        if let Start::Seq(seq) = options.start {
+            tailer.first_wanted = seq;
+        }
+        if options.start == Start::Latest && options.name.is_none() {
+            tailer.skip_to_end()?;
+        }
+        Ok(tailer)
+    }
+
+    /// The next record, or `None` if there is none yet.
+    ///
+    /// On an error the reader stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] with the place; [`Error::FellBehind`] if the next segment was removed; the
+    /// platform's where a segment is opened.
+    #[inline]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the view borrows the reader: no iterator can"
+    )]
+    pub fn next(&mut self) -> Result<Option<MessageView<'_>>, P> {
+        let record = loop {
+            match record::look(&self.segment.region, self.offset) {
+                Slot::Record(record) => {
+                    let region = &self.segment.region;
+                    match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
+                        Ok(is_user) => {
+                            self.offset = record.end();
+                            if is_user && record.header().seq >= self.first_wanted {
+                                break record;
+                            }
+                        }
+                        Err(fault) => return Err(self.damaged(fault)),
+                    }
+                }
+                Slot::Empty => {
+                    if !self.leave_empty_slot()? {
+                        return Ok(None);
+                    }
+                }
+                Slot::TooLong { length } => {
+                    return Err(self.damaged(Fault::Length { found: length }));
+                }
+            }
+        };
+        let header = *record.header();
+        self.last_read = Some(LastRead {
+            offset: record.offset(),
+            crc: record.crc(),
+            timestamp_ns: header.timestamp_ns,
+        });
+        Ok(record.payload(&self.segment.region).map(|payload| MessageView {
+            seq: header.seq,
+            timestamp_ns: header.timestamp_ns,
+            type_id: header.type_id.get(),
+            payload,
+        }))
+    }
+
+    /// Stores the position behind the last record that [`next`](Self::next) gave: the reader goes on
+    /// there when it is opened again. A few stores, no system call.
+    ///
+    /// # Errors
+    /// [`Error::NotRegistered`] for a passive reader.
+    pub fn commit(&mut self) -> Result<(), P> {
+        let position = self.position();
+        let registration = self.registration.as_mut().ok_or(Error::NotRegistered)?;
+        registration.commit(position, self.last_read);
+        Ok(())
+    }
+
+    /// Waits until there is a record, at most until `until`.
+    ///
+    /// After `writer_limit` without a record the writer is looked at: [`WaitOutcome::Writer`] says
+    /// that it is [`Dead`](WriterStatus::Dead) or [`Stalled`](WriterStatus::Stalled).
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next), and the platform's.
+    pub fn wait(
+        &mut self,
+        strategy: WaitStrategy,
+        until: Instant,
+        writer_limit: Option<Duration>,
+    ) -> Result<WaitOutcome, P> {
+        if self.settle()? {
+            return Ok(WaitOutcome::Ready);
+        }
+        let started = self.platform.clock().now();
+        let spin_until = match strategy {
+            WaitStrategy::BusySpin => Instant::NEVER,
+            WaitStrategy::SpinThenPark { spin } => started.after(spin),
+            WaitStrategy::Park => started,
+        };
+        let mut look_at_writer = writer_limit.map_or(Instant::NEVER, |limit| started.after(limit));
+        loop {
+            let now = self.platform.clock().now();
+            if now >= until {
+                return Ok(WaitOutcome::TimedOut);
+            }
+            if let Some(limit) = writer_limit
+                && now >= look_at_writer
+            {
+                match writer_status(&self.platform, &self.control, limit)? {
+                    status @ (WriterStatus::Dead | WriterStatus::Stalled) => {
+                        return Ok(WaitOutcome::Writer(status));
+                    }
+                    _ => look_at_writer = now.after(limit),
+                }
+            }
+            if now < spin_until {
+                for _ in 0..SPINS {
+                    if has_news(&self.segment, self.offset) {
+                        break;
+                    }
+                    spin_loop();
+                }
+            } else {
+                self.park(now, until.min(look_at_writer))?;
+            }
+            if self.settle()? {
+                return Ok(WaitOutcome::Ready);
+            }
+        }
+    }
+
+    /// Where the next record is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { segment: self.segment.id, offset: self.offset, seq: self.seq, epoch: self.epoch }
+    }
+
+    /// The position that was committed last; `None` for a passive reader.
+    #[must_use]
+    pub fn committed(&self) -> Option<Position> {
+        self.registration.as_ref().map(Registration::committed)
+    }
+
+    /// Time stamp of the last record that [`next`](Self::next) gave in the current segment.
+    pub(crate) fn last_timestamp_ns(&self) -> Option<u64> {
+        self.last_read.map(|last| last.timestamp_ns)
+    }
+
+    /// Whether a writer can wake this reader. One that may not write to `notify.meta` looks every
+    /// ten milliseconds instead.
+    #[must_use]
+    pub fn can_be_woken(&self) -> bool {
+        matches!(self.notify, Notify::Armed(_))
+    }
+
+    /// What the writer is doing; inside a claim or a roll for longer than `limit` is stalled.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub fn writer_status(&self, limit: Duration) -> Result<WriterStatus, P> {
+        writer_status(&self.platform, &self.control, limit)
+    }
+
+    /// The platform underneath.
+    #[must_use]
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Steps over everything that is not for the user; whether there is a record then.
+    fn settle(&mut self) -> Result<bool, P> {
+        loop {
+            match record::look(&self.segment.region, self.offset) {
+                Slot::Record(record) => {
+                    let header = record.header();
+                    if header.type_id.is_user() && header.seq >= self.first_wanted {
+                        return Ok(true);
+                    }
+                    let region = &self.segment.region;
+                    match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
+                        Ok(_) => self.offset = record.end(),
+                        Err(fault) => return Err(self.damaged(fault)),
+                    }
+                }
+                Slot::Empty => {
+                    if !self.leave_empty_slot()? {
+                        return Ok(false);
+                    }
+                }
+                Slot::TooLong { length } => {
+                    return Err(self.damaged(Fault::Length { found: length }));
+                }
+            }
+        }
+    }
+
+    fn park(&mut self, now: Instant, until: Instant) -> Result<(), P> {
+        let Self { segment, offset, notify, control, platform, barrier_refused, .. } = self;
+        let park = platform.park();
+        let slice = if *barrier_refused { UNARMED_SLICE } else { SLICE };
+        let waited = match notify {
+            Notify::Armed(region) => {
+                let Some(waiters) = visible_waiters(region) else { return Ok(()) };
+                let heavy = || {
+                    *barrier_refused =
+                        control.barrier() == Barrier::Asymmetric && !park.heavy_barrier();
+                };
+                let look = || has_news(segment, *offset).then_some(());
+                waiters.park_unless(park, until.min(now.after(slice)), heavy, look).map(drop)
+            }
+            Notify::Watching(region) => {
+                let Some(word) = visible_notify_seq(region) else { return Ok(()) };
+                let seen = word.load_acquire();
+                if has_news(segment, *offset) {
+                    return Ok(());
+                }
+                let until = until.min(now.after(UNARMED_SLICE));
+                park.wait(word.as_atomic(), seen, until).map(drop)
+            }
+        };
+        waited.map_err(Error::platform(Object::Notify, Operation::Wait))
+    }
+
+    /// At a slot where nothing is committed: whether there is something to look at now, because the
+    /// slot was filled in the meantime or the log goes on in the next segment.
+    #[cold]
+    fn leave_empty_slot(&mut self) -> Result<bool, P> {
+        let Some(word) = self.segment.seal_word() else { return Ok(false) };
+        let committed = || record::is_committed(&self.segment.region, self.offset);
+        let slot = seal::classify(word, self.offset, self.geometry.size, committed)
+            .map_err(Error::format(self.segment.object()))?;
+        match slot {
+            EmptySlot::Nothing => Ok(false),
+            EmptySlot::Filled => Ok(true),
+            EmptySlot::EndOfSegment => self.advance().map(|()| true),
+            EmptySlot::Missing { sealed_at } => Err(self.damaged(Fault::Missing { sealed_at })),
+            EmptySlot::Beyond { sealed_at } => Err(self.damaged(Fault::BeyondSeal { sealed_at })),
+        }
+    }
+
+    /// Goes on in the next segment, which is there because this one is sealed.
+    fn advance(&mut self) -> Result<(), P> {
+        let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
+        let next = match view_segment(&self.platform, id, &self.geometry) {
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                return Err(gone(&self.platform, &self.geometry, id, self.seq));
+            }
+            other => other?,
+        };
+        let start = next.started()?;
+        let fault = if start.first_seq != self.seq {
+            Some(Fault::Seq { found: start.first_seq })
+        } else if start.epoch < self.epoch {
+            Some(Fault::Epoch { found: start.epoch, expected: self.epoch })
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            let offset = SEG_DATA_OFFSET;
+            return Err(Error::Damaged(Damage { segment: id, offset, seq: self.seq, fault }));
+        }
+        self.segment = next;
+        self.offset = SEG_DATA_OFFSET;
+        self.epoch = start.epoch;
+        self.last_read = None;
+        self.sealing = self.sealing_of_segment();
+        Ok(())
+    }
+
+    fn sealing_of_segment(&self) -> Sealing {
+        if self.verify { self.segment.sealing(&self.geometry) } else { None }
+    }
+
+    fn skip_to_end(&mut self) -> Result<(), P> {
+        while self.next()?.is_some() {}
+        Ok(())
+    }
+
+    #[cold]
+    fn damaged(&self, fault: Fault) -> Error<P::Error> {
+        Error::Damaged(Damage {
+            segment: self.segment.id,
+            offset: self.offset,
+            seq: self.seq,
+            fault,
+        })
+    }
+}
+
+/// What a waiting reader looks for: a record in its slot, or the end of its segment.
+#[inline]
+fn has_news<R: chronicle_sync::Region>(segment: &Segment<R>, offset: u64) -> bool {
+    record::is_committed(&segment.region, offset)
+        || segment.seal_word().is_some_and(|word| word.load_acquire() != Seal::Open.bits())
+}
+
+fn open_notify<P: Platform>(platform: &P) -> Result<Notify<P::Storage>, P> {
+    let opened = || Error::platform(Object::Notify, Operation::Open);
+    match platform.storage().open(&Object::Notify) {
+        Ok(region) => check_notify(region).map(Notify::Armed),
+        Err(error) if error.kind() == ErrorKind::Denied => {
+            let region = platform.storage().view(&Object::Notify).map_err(opened())?;
+            check_notify(region).map(Notify::Watching)
+        }
+        Err(error) => Err(opened()(error)),
+    }
+}

@@ -1,0 +1,244 @@
+//! Every layout as a table of named offsets, checked when this crate is compiled.
+//!
+//! The tables are the single place where an offset is written down: encoders, decoders, the shared
+//! words of the queue and the test that compares `docs/format.md` with the code all read them.
+
+/// One field of a layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The field's name, in lower case in `docs/format.md`.
+    pub name: &'static str,
+    /// Bytes from the start of the layout.
+    pub offset: usize,
+    /// Size in bytes.
+    pub size: usize,
+}
+
+/// A whole layout: what `docs/format.md` shows as one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// The layout's name, the heading of its table in `docs/format.md`.
+    pub name: &'static str,
+    /// Size in bytes.
+    pub size: usize,
+    /// Its fields in ascending order of offset.
+    pub fields: &'static [Field],
+}
+
+#[allow(
+    clippy::indexing_slicing,
+    reason = "evaluated at compile time: a bad index is a compile error"
+)]
+const fn assert_sound(size: usize, fields: &[Field]) {
+    let mut i = 0;
+    let mut end = 0;
+    while i < fields.len() {
+        let field = fields[i];
+        assert!(field.offset >= end, "fields overlap or are not in order");
+        assert!(field.offset.is_multiple_of(field.size), "field is not aligned to its size");
+        end = field.offset + field.size;
+        i += 1;
+    }
+    assert!(end <= size, "a field lies outside its layout");
+}
+
+macro_rules! layouts {
+    ($($(#[$doc:meta])* $module:ident[$size:expr] { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $offset:expr,)* })*) => {
+        $(
+            $(#[$doc])*
+            pub mod $module {
+                use super::{Field, Layout};
+                $($(#[$field_doc])* pub const $field: usize = $offset;)*
+                /// The whole layout.
+                pub const LAYOUT: Layout = Layout {
+                    name: stringify!($module),
+                    size: $size,
+                    fields: &[$(Field { name: stringify!($field), offset: $offset, size: size_of::<$ty>() },)*],
+                };
+                const _: () = super::assert_sound(LAYOUT.size, LAYOUT.fields);
+            }
+        )*
+        /// Every layout of this version, in the order of `docs/format.md`.
+        pub const ALL: &[Layout] = &[$($module::LAYOUT,)*];
+    };
+}
+
+layouts! {
+    /// The header in front of every record.
+    record[32] {
+        /// Payload length + 1; 0 while nothing is committed. Low half of the commit word.
+        LENGTH_PLUS_ONE: u32 = 0,
+        /// CRC-32C of salt, header and payload; 0 in queues without checksums. High half of the
+        /// commit word.
+        CRC: u32 = 4,
+        /// What the payload is.
+        TYPE_ID: u16 = 8,
+        /// Record flags; unknown ones are ignored.
+        FLAGS: u16 = 10,
+        /// Epoch of the writer.
+        EPOCH: u32 = 12,
+        /// Sequence number.
+        SEQ: u64 = 16,
+        /// Time stamp as the clock gave it, nanoseconds since 1970.
+        TIMESTAMP_NS: u64 = 24,
+    }
+    /// Payload of the internal EPOCH record (type 0x0001).
+    epoch_record[32] {
+        /// Epoch of the writer that appends from here on.
+        EPOCH: u32 = 0,
+        /// Epoch of everything before.
+        PREVIOUS_EPOCH: u32 = 4,
+        /// Sequence number of the next user record.
+        NEXT_SEQ: u64 = 8,
+        /// Records below this were durable when the writer opened.
+        DURABLE_SEQ: u64 = 16,
+        /// Wall clock of the takeover, nanoseconds since 1970.
+        WALL_NS: u64 = 24,
+    }
+    /// The head of every segment file.
+    segment[64] {
+        /// "CHRONSEG".
+        MAGIC: u64 = 0,
+        /// Version of the segment layout.
+        VERSION: u16 = 8,
+        /// Segment flags; unknown ones are refused.
+        FLAGS: u16 = 10,
+        /// The segment's id, equal to its file name.
+        SEGMENT_ID: u32 = 12,
+        /// Size of the file in bytes, equal to the control file's.
+        SEGMENT_SIZE: u64 = 16,
+        /// Random and never 0; seeds every record's checksum.
+        SALT: u32 = 24,
+        /// CRC-32C of bytes 0..28.
+        HEADER_CRC: u32 = 28,
+        /// Sequence number of the segment's first user record.
+        FIRST_SEQ: u64 = 32,
+        /// Highest time stamp of any record before this segment; 0 if there is none.
+        TIME_FLOOR_NS: u64 = 40,
+        /// Epoch of the writer that started the segment.
+        EPOCH: u32 = 48,
+        /// CRC-32C of bytes 0..28 followed by 32..52.
+        START_CRC: u32 = 52,
+        /// 0 while the segment is open; else the offset behind its last record with bit 0 set.
+        SEAL: u64 = 56,
+    }
+    /// `control.meta`.
+    control[512] {
+        /// "CHRONCTL".
+        MAGIC: u64 = 0,
+        /// Version of the control layout and of the queue as a whole.
+        VERSION: u32 = 8,
+        /// Queue flags; unknown ones are refused.
+        FLAGS: u32 = 12,
+        /// Size of every segment file in bytes: the single source of truth.
+        SEGMENT_SIZE: u64 = 16,
+        /// Random; binds reader and checkpoint files to this queue.
+        QUEUE_ID: u64 = 24,
+        /// Wall clock of creation, nanoseconds since 1970.
+        CREATED_NS: u64 = 32,
+        /// CRC-32C of bytes 0..40.
+        CRC: u32 = 40,
+        /// 1 once the queue is complete.
+        INIT_STATE: u32 = 44,
+        /// Seqlock generation over the four words of the hint: odd while they change.
+        SEGMENT_GEN: u32 = 128,
+        /// Segment of the hint.
+        CURRENT_SEGMENT: u64 = 136,
+        /// Offset of the hint: a record boundary at or before the head.
+        WRITE_OFFSET: u64 = 144,
+        /// Sequence number of the first user record at or behind the hint.
+        WRITE_SEQ: u64 = 152,
+        /// Epoch in force at the hint.
+        HINT_EPOCH: u64 = 160,
+        /// Epoch of the last writer to open the queue.
+        EPOCH: u32 = 256,
+        /// 1 while that writer leaves its half of the wake-up barrier to the sleepers.
+        ASYMMETRIC_BARRIER: u32 = 260,
+        /// Monotonic time at which the writer began a claim or a roll; 0 when it is in neither.
+        BUSY_SINCE_NS: u64 = 264,
+        /// Allocated space of the open segment: segment id << 32 | pages of 4096 bytes.
+        FRONTIER: u64 = 272,
+        /// Identity of the boot in which the writer opened the queue.
+        WRITER_BOOT: u64 = 280,
+        /// Identity of the boot in which a sync failed; 0 if none did.
+        POISONED_BOOT: u64 = 288,
+        /// Records below this survive a power loss.
+        DURABLE_SEQ: u64 = 384,
+    }
+    /// `notify.meta`.
+    notify[512] {
+        /// "CHRONNTF".
+        MAGIC: u64 = 0,
+        /// Version of the notify layout.
+        VERSION: u32 = 8,
+        /// CRC-32C of bytes 0..12.
+        CRC: u32 = 12,
+        /// 1 while someone may sleep for the next visible record.
+        VISIBLE_WAITING: u32 = 128,
+        /// Moves by one each time sleepers for visible records are woken.
+        VISIBLE_NOTIFY_SEQ: u32 = 132,
+        /// 1 while someone may sleep for durability.
+        DURABLE_WAITING: u32 = 256,
+        /// Moves by one each time sleepers for durability are woken.
+        DURABLE_NOTIFY_SEQ: u32 = 260,
+    }
+    /// One slot of `checkpoint.meta`.
+    checkpoint[64] {
+        /// "CHRONCKP".
+        MAGIC: u64 = 0,
+        /// Version of the checkpoint layout.
+        VERSION: u32 = 8,
+        /// Epoch in force at the position.
+        EPOCH: u32 = 12,
+        /// The slot with the higher generation is the newer one.
+        GENERATION: u64 = 16,
+        /// The queue that this checkpoint belongs to.
+        QUEUE_ID: u64 = 24,
+        /// Records below this are durable.
+        DURABLE_SEQ: u64 = 32,
+        /// Offset behind the last durable record.
+        OFFSET: u64 = 40,
+        /// Segment of the offset.
+        SEGMENT: u32 = 48,
+        /// CRC-32C of bytes 0..52.
+        CRC: u32 = 52,
+    }
+    /// The head of `readers/NAME.meta`.
+    reader[128] {
+        /// "CHRONRDR".
+        MAGIC: u64 = 0,
+        /// Version of the reader layout.
+        VERSION: u32 = 8,
+        /// 0 durable, 1 lease, 2 maximum lag.
+        POLICY: u32 = 12,
+        /// The queue that this reader belongs to.
+        QUEUE_ID: u64 = 16,
+        /// Lease: time to live in nanoseconds. Maximum lag: bytes. Else 0.
+        LIMIT: u64 = 24,
+        /// CRC-32C of bytes 0..32.
+        CRC: u32 = 32,
+        /// Process that holds the reader; for people, the lock decides.
+        HOLDER_PID: u32 = 36,
+    }
+    /// One position slot of `readers/NAME.meta`.
+    reader_slot[64] {
+        /// The slot with the higher generation is the newer one; 0 is an empty slot.
+        GENERATION: u64 = 0,
+        /// Sequence number of the next record to read.
+        SEQ: u64 = 8,
+        /// Offset of the next record to read.
+        OFFSET: u64 = 16,
+        /// Segment of the offset.
+        SEGMENT: u32 = 24,
+        /// Epoch in force at the offset.
+        EPOCH: u32 = 28,
+        /// Offset of the last record read, in the same segment; 0 if none was.
+        LAST_OFFSET: u64 = 32,
+        /// Time stamp of the last record read.
+        LAST_TIMESTAMP_NS: u64 = 40,
+        /// Checksum field of the last record read.
+        LAST_CRC: u32 = 48,
+        /// CRC-32C of bytes 0..52.
+        CRC: u32 = 52,
+    }
+}

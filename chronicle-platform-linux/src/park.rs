@@ -1,0 +1,75 @@
+#![allow(
+    clippy::disallowed_types,
+    reason = "the seam hands shared words over under chronicle-sync's name of the atomic"
+)]
+
+use core::num::NonZeroU32;
+
+use chronicle_sync::notify::Barrier;
+use chronicle_sync::{AtomicU32, Instant, Park, Wake};
+use rustix::io::Errno;
+use rustix::thread::{MembarrierCommand, MembarrierQuery, futex, membarrier, membarrier_query};
+
+use crate::clock::timespec;
+use crate::error::{Call, LinuxError};
+
+/// Sleeps on futexes and orders with `membarrier(2)`.
+///
+/// The futexes are not private: `futex(2)` identifies a word in a shared mapping by its file and
+/// its place in the file, so it meets whoever maps the same file, wherever. A wait only reads the
+/// word, so it may be mapped read-only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinuxPark {
+    _private: (),
+}
+
+impl LinuxPark {
+    /// The means to sleep and wake.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { _private: () }
+    }
+}
+
+impl Park for LinuxPark {
+    type Error = LinuxError;
+
+    fn wait(&self, word: &AtomicU32, expected: u32, until: Instant) -> Result<Wake, LinuxError> {
+        // FUTEX_WAIT_BITSET because its time-out is a point on CLOCK_MONOTONIC and not a duration
+        // (futex(2)): a caller that looks again after a spurious return does not wait for longer.
+        let timeout = timespec(until.as_nanos());
+        let shared = futex::Flags::empty();
+        match futex::wait_bitset(word, shared, expected, Some(&timeout), NonZeroU32::MAX) {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(Wake::Woken),
+            Err(Errno::TIMEDOUT) => Ok(Wake::TimedOut),
+            Err(errno) => Err(Call::Futex.failed(errno)),
+        }
+    }
+
+    fn wake(&self, word: &AtomicU32, at_most: NonZeroU32) -> Result<u32, LinuxError> {
+        // The kernel reads the number as a signed one, of which a negative one wakes a single
+        // sleeper.
+        let at_most = at_most.get().min(i32::MAX.cast_unsigned());
+        let woken = Call::Futex.make(|| futex::wake(word, futex::Flags::empty(), at_most))?;
+        Ok(u32::try_from(woken).unwrap_or(u32::MAX))
+    }
+
+    /// Registers the process for `MEMBARRIER_CMD_GLOBAL_EXPEDITED`, which reaches the running
+    /// threads of all registered processes of the machine (`membarrier(2)`, since Linux 4.16). The
+    /// registration lasts until the process ends or calls `exec`.
+    fn enlist(&self) -> Barrier {
+        let needed = MembarrierQuery::GLOBAL_EXPEDITED | MembarrierQuery::REGISTER_GLOBAL_EXPEDITED;
+        if membarrier_query().contains(needed)
+            && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+        {
+            Barrier::Asymmetric
+        } else {
+            Barrier::Full
+        }
+    }
+
+    /// `MEMBARRIER_CMD_GLOBAL_EXPEDITED`; the caller need not be enlisted itself.
+    fn heavy_barrier(&self) -> bool {
+        membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+    }
+}

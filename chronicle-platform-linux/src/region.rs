@@ -1,0 +1,158 @@
+use core::ffi::c_void;
+use core::ops::Range;
+use core::ptr::{NonNull, null_mut};
+
+use chronicle_sync::{Region, RegionMut};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::param::page_size;
+
+use crate::error::{Call, LinuxError};
+
+/// An object mapped for reading: a store to it is a fault.
+#[derive(Debug)]
+pub struct LinuxView {
+    mapping: Mapping,
+}
+
+/// An object mapped for reading and writing, with the file that it maps.
+///
+/// The mapping does not exist in a forked child (`MADV_DONTFORK`).
+#[derive(Debug)]
+pub struct LinuxMap {
+    mapping: Mapping,
+    /// Open since before the first store: a write error that the kernel meets later is reported on
+    /// this descriptor, and on one that is opened afterwards perhaps not (fsync(2), "EIO").
+    file: OwnedFd,
+}
+
+impl LinuxView {
+    /// Maps a file that is open for reading; the mapping outlives the descriptor (mmap(2)).
+    pub(crate) fn new(file: BorrowedFd<'_>, size: u64) -> Result<Self, LinuxError> {
+        Ok(Self { mapping: Mapping::new(file, size, ProtFlags::READ)? })
+    }
+}
+
+impl LinuxMap {
+    /// Maps a file that is open for reading and writing.
+    pub(crate) fn new(file: OwnedFd, size: u64) -> Result<Self, LinuxError> {
+        let mapping = Mapping::new(file.as_fd(), size, ProtFlags::READ | ProtFlags::WRITE)?;
+        // A forked child that appended would give out the parent's claims a second time. If the
+        // advice is not taken, only this safety net is missing.
+        mapping.advise(0..mapping.size, Advice::LinuxDontFork);
+        Ok(Self { mapping, file })
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Makes the pages of a range present and writable (madvise(2), since Linux 5.14).
+    pub(crate) fn populate(&self, range: Range<u64>) {
+        let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.mapping.size);
+        self.mapping.advise(clamp(range.start)..clamp(range.end), Advice::LinuxPopulateWrite);
+    }
+}
+
+// SAFETY: a `Mapping` is what the trait asks for.
+unsafe impl Region for LinuxView {
+    #[inline(always)]
+    fn base(&self) -> NonNull<u8> {
+        self.mapping.base
+    }
+
+    #[inline(always)]
+    fn size(&self) -> usize {
+        self.mapping.size
+    }
+}
+
+// SAFETY: a `Mapping` is what the trait asks for.
+unsafe impl Region for LinuxMap {
+    #[inline(always)]
+    fn base(&self) -> NonNull<u8> {
+        self.mapping.base
+    }
+
+    #[inline(always)]
+    fn size(&self) -> usize {
+        self.mapping.size
+    }
+}
+
+// SAFETY: `LinuxMap::new` maps with PROT_WRITE, and nothing takes that away.
+unsafe impl RegionMut for LinuxMap {}
+
+/// Memory that shows a file, from its first byte on; nothing if the size is 0.
+///
+/// For as long as the value lives, the `size` bytes from `base` on are one mapping of this
+/// process's: nothing but `drop` unmaps, remaps or protects it. `base` is aligned to a page, or to
+/// 64 bytes if the size is 0.
+#[derive(Debug)]
+struct Mapping {
+    base: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: a mapping belongs to the process and not to a thread, and nothing here depends on which
+// thread unmaps it.
+unsafe impl Send for Mapping {}
+
+// SAFETY: through a shared reference one gets the address and the size, which do not change, and
+// advice, which the kernel serialises. What may be done with the bytes is up to `Region`.
+unsafe impl Sync for Mapping {}
+
+/// Has the alignment that a region promises, for an address where nothing is.
+#[repr(align(64))]
+struct Aligned;
+
+impl Mapping {
+    fn new(file: BorrowedFd<'_>, size: u64, protection: ProtFlags) -> Result<Self, LinuxError> {
+        // No object in memory is larger than `isize::MAX` (`core::ptr`, "Allocation").
+        let too_large = Call::Map.failed(Errno::FBIG);
+        let size = usize::try_from(size).map_err(|_| too_large)?;
+        if isize::try_from(size).is_err() {
+            return Err(too_large);
+        }
+        if size == 0 {
+            // mmap(2) refuses a length of 0.
+            return Ok(Self { base: NonNull::<Aligned>::dangling().cast(), size });
+        }
+        let map = || {
+            // SAFETY: without an address of the caller's and without MAP_FIXED the kernel takes
+            // addresses that nothing uses.
+            unsafe { mmap(null_mut(), size, protection, MapFlags::SHARED, file, 0) }
+        };
+        let address = Call::Map.make(map)?;
+        let base = NonNull::new(address.cast()).ok_or(Call::Map.failed(Errno::FAULT))?;
+        Ok(Self { base, size })
+    }
+
+    /// Gives advice about the pages that hold a range inside the mapping; errors are ignored.
+    fn advise(&self, range: Range<usize>, advice: Advice) {
+        debug_assert!(matches!(advice, Advice::LinuxDontFork | Advice::LinuxPopulateWrite));
+        // madvise(2) wants the start at a page; it rounds the length up by itself.
+        let start = range.start - range.start % page_size();
+        let length = range.end.min(self.size).saturating_sub(start);
+        if length == 0 || range.is_empty() {
+            return;
+        }
+        // SAFETY: `start` is at most `range.start`, which is below `range.end` and so inside the
+        // mapping.
+        let address = unsafe { self.base.add(start) }.as_ptr().cast::<c_void>();
+        // SAFETY: the pages are this mapping's. The two kinds of advice given here neither change
+        // their contents nor take them away from this process.
+        let _ = unsafe { madvise(address, length, advice) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.size != 0 {
+            // SAFETY: `base` and `size` are what mmap returned and was given, nothing unmapped them
+            // since, and references into the region have ended with the borrow of its owner.
+            let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What is mapped, with what rights, and with how much space behind it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::Command;
+
+use chronicle_sync::{Error, ErrorKind, Region, RegionExt, RegionMutExt, Stage, Storage};
+use support::{Queue, platform, segment, stage, with_failing};
+
+/// What /proc/self/smaps says of the mapping with this base: its rights and its flags.
+fn mapped(region: &impl Region) -> (String, String) {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let start = format!("{:x}-", region.base().as_ptr().addr());
+    let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+    let rights = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+    let flags = lines.find(|line| line.starts_with("VmFlags:")).unwrap().to_owned();
+    (rights, flags)
+}
+
+#[test]
+fn a_view_cannot_be_stored_to_even_if_asked_for() {
+    let queue = Queue::new();
+    queue.make(&segment(0), 4096);
+    let view = queue.storage().view(&segment(0)).unwrap();
+    assert_eq!(mapped(&view).0, "r--s");
+    let writable = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
+    // SAFETY: the bytes are this view's. Nobody stores to them whatever comes of it.
+    let error = unsafe { rustix::mm::mprotect(view.base().as_ptr().cast(), 4096, writable) };
+    assert_eq!(error.unwrap_err(), rustix::io::Errno::ACCESS);
+}
+
+#[test]
+fn a_view_needs_no_descriptor() {
+    let queue = Queue::new();
+    queue.make(&segment(0), 4096).store_words(0, &[9]).unwrap();
+    let descriptors = || support::names("/proc/self/fd".as_ref()).len();
+    // Other tests of this process open files too, so the number is only looked at on average.
+    let before = descriptors();
+    let views: Vec<_> = (0..200).map(|_| queue.storage().view(&segment(0)).unwrap()).collect();
+    assert!(descriptors() < before + 100);
+    assert!(views.iter().all(|view| view.copy_words(0) == Some([9])));
+}
+
+#[test]
+fn what_can_be_stored_to_does_not_exist_in_a_forked_child() {
+    let queue = Queue::new();
+    let map = queue.make(&segment(0), 4096);
+    let (rights, flags) = mapped(&map);
+    assert_eq!(rights, "rw-s");
+    assert!(flags.split(' ').any(|flag| flag == "dc"), "do not copy on fork: {flags}");
+    let opened = queue.storage().open(&segment(0)).unwrap();
+    assert!(mapped(&opened).1.split(' ').any(|flag| flag == "dc"));
+}
+
+#[test]
+fn a_mapping_goes_with_its_value() {
+    let queue = Queue::new();
+    let map = queue.make(&segment(0), 1 << 20);
+    let path = queue.path("000000000.q");
+    let is_mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.contains(path.to_str().unwrap())
+    };
+    assert!(is_mapped());
+    drop(map);
+    assert!(!is_mapped());
+}
+
+#[test]
+fn an_empty_file_opens_as_an_empty_region() {
+    let queue = Queue::new();
+    std::fs::write(queue.path("000000000.q"), "").unwrap();
+    let map = queue.storage().open(&segment(0)).unwrap();
+    let view = queue.storage().view(&segment(0)).unwrap();
+    assert_eq!((map.size(), view.size()), (0, 0));
+    assert_eq!(map.base().as_ptr().addr() % 64, 0);
+    assert!(view.read_u32(0).is_none());
+    queue.storage().reserve(&map, 0..0).unwrap();
+    queue.storage().prefault(&map, 0..4096);
+    assert!(queue.storage().reserve(&map, 0..1).is_err());
+    assert_eq!(queue.path("000000000.q").metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn a_region_has_the_size_of_its_file() {
+    let queue = Queue::new();
+    std::fs::write(queue.path("000000000.q"), [1; 5001]).unwrap();
+    let view = queue.storage().view(&segment(0)).unwrap();
+    assert_eq!(view.size(), 5001);
+    assert!(view.read_u64(4992).is_some());
+    assert!(view.read_u64(5000).is_none());
+}
+
+#[test]
+fn a_file_that_no_mapping_can_hold_is_an_error() {
+    let queue = Queue::new();
+    let file = std::fs::File::create(queue.path("000000000.q")).unwrap();
+    // Larger than the addresses of a process, if the file system has files that large.
+    let Some(length) = (40..63).rev().map(|bit| 1 << bit).find(|at| file.set_len(*at).is_ok())
+    else {
+        return eprintln!("SKIPPED: the file system has no large files");
+    };
+    match queue.storage().view(&segment(0)) {
+        Err(error) => eprintln!("{length} bytes: {error}"),
+        Ok(view) => assert_eq!(view.size() as u64, length),
+    }
+}
+
+#[test]
+fn reserved_space_is_real_and_what_has_space_keeps_its_bytes() {
+    let queue = Queue::new();
+    let half = Stage { length: 1 << 20, reserved: 1 << 19, group_readable: false };
+    let staged = queue.storage().stage(&segment(0), &half).unwrap();
+    staged.store_words(8, &[1, 2, 3]).unwrap();
+    let map = queue.storage().publish(staged).unwrap();
+    let space = || queue.path("000000000.q").metadata().unwrap().blocks() * 512;
+    assert!(((1 << 19)..(1 << 20)).contains(&space()), "{}", space());
+    queue.storage().reserve(&map, 0..1 << 20).unwrap();
+    assert!(space() >= 1 << 20);
+    assert_eq!(map.copy_words(0), Some([0, 1, 2, 3, 0]));
+    assert_eq!(map.copy_words((1 << 20) - 8), Some([0]));
+}
+
+#[test]
+fn reserving_behind_the_end_is_an_error_and_does_not_grow_the_file() {
+    let queue = Queue::new();
+    let map = queue.make(&segment(0), 4096);
+    queue.storage().reserve(&map, 0..4097).unwrap_err();
+    queue.storage().reserve(&map, 8192..u64::MAX).unwrap_err();
+    assert_eq!(queue.path("000000000.q").metadata().unwrap().len(), 4096);
+}
+
+#[test]
+fn prefaulting_makes_pages_present_and_keeps_their_bytes() {
+    let queue = Queue::new();
+    let map = queue.make(&segment(0), 1 << 20);
+    map.store_words(70_000, &[4]).unwrap();
+    let page = rustix::param::page_size() as u64;
+    let present = |at: u64| {
+        // proc_pid_pagemap(5): 64 bits for each page, the highest of which says that it is present.
+        let index = (map.base().as_ptr().addr() as u64 + at) / page;
+        let mut entry = [0; 8];
+        let pages = std::fs::File::open("/proc/self/pagemap").unwrap();
+        pages.read_exact_at(&mut entry, index * 8).unwrap();
+        u64::from_le_bytes(entry) >> 63 == 1
+    };
+    let range = (1 << 18) + 1..(1 << 19) + 1;
+    assert!(!present(range.start));
+    queue.storage().prefault(&map, range.clone());
+    for at in range.clone().step_by(4096).chain([range.end - 1]) {
+        assert!(present(at), "{at}");
+    }
+    assert!(!present((1 << 20) - 1));
+    assert_eq!(map.copy_words(70_000), Some([4]));
+    queue.storage().prefault(&map, 0..u64::MAX);
+    queue.storage().prefault(&map, u64::MAX..u64::MAX);
+    #[allow(clippy::reversed_empty_ranges, reason = "a caller's mistake is no fault of the hint")]
+    queue.storage().prefault(&map, 8192..0);
+}
+
+#[test]
+fn a_failed_allocation_leaves_nothing() {
+    let queue = Queue::new();
+    for (errno, kind) in [
+        (libc::EOPNOTSUPP, ErrorKind::Unsupported),
+        (libc::EDQUOT, ErrorKind::NoSpace),
+        (libc::EFBIG, ErrorKind::NoSpace),
+        // Interrupted again and again: given up at some time.
+        (libc::EINTR, ErrorKind::Other),
+    ] {
+        let error = with_failing(libc::SYS_fallocate, errno, || {
+            queue.storage().stage(&segment(0), &stage(1 << 20)).unwrap_err()
+        });
+        assert_eq!((error.kind(), error.raw_os_error()), (kind, Some(errno)));
+        assert!(queue.names().is_empty());
+    }
+}
+
+/// A small file system, if this process may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::TempDir::new().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(directory.path());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_space_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        return eprintln!("SKIPPED: no right to mount a tmpfs, so no full disk was tried");
+    };
+    let platform = platform(disk.0.path());
+    let storage = chronicle_sync::Platform::storage(&platform);
+    let error = storage.stage(&segment(0), &stage(8 << 20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert_eq!(error.to_string(), "fallocate: No space left on device (os error 28)");
+    assert!(support::names(disk.0.path()).is_empty());
+
+    let sparse = Stage { length: 8 << 20, reserved: 4096, group_readable: false };
+    let map = storage.publish(storage.stage(&segment(0), &sparse).unwrap()).unwrap();
+    map.store_words(0, &[1]).unwrap();
+    assert_eq!(storage.reserve(&map, 0..8 << 20).unwrap_err().kind(), ErrorKind::NoSpace);
+    storage.prefault(&map, 0..8 << 20);
+    assert_eq!(map.copy_words(0), Some([1]));
+    drop(map);
+    storage.remove(&segment(0)).unwrap();
+    support::make(storage, &segment(0), 1 << 19);
+}

@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use chronicle_core::{
+    CreateOptions, DEFAULT_SEGMENT_SIZE, ReaderPolicy, Start, WaitStrategy, WriteOptions,
+};
+use chronicle_core::{FormatError, SegmentSize};
+
+/// How a queue is made, and how its writer works.
+///
+/// What a queue fixes when it is made (segment size, checksums, access) is ignored for a queue that
+/// exists: [`QueueWriter`](crate::QueueWriter) says what is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriterConfig {
+    /// Size of every segment file in bytes: a multiple of 4096 from 4 KiB to 1 TiB, 128 MiB by
+    /// default. The largest message is a segment less 96 bytes.
+    pub segment_size: u64,
+    /// Whether messages carry a CRC-32C; on by default. A queue without promises nothing after a
+    /// power loss.
+    pub checksums: bool,
+    /// Whether the creator's group may read the queue and keep readers in it; off by default, files
+    /// then have mode 0600.
+    pub group_readable: bool,
+    /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default.
+    pub allocation_step: u64,
+}
+
+impl Default for WriterConfig {
+    fn default() -> Self {
+        Self {
+            segment_size: DEFAULT_SEGMENT_SIZE,
+            checksums: true,
+            group_readable: false,
+            allocation_step: WriteOptions::default().step,
+        }
+    }
+}
+
+impl WriterConfig {
+    pub(crate) fn create_options(&self) -> Result<CreateOptions, FormatError> {
+        let mut options = CreateOptions::default();
+        options.segment_size = SegmentSize::new(self.segment_size)?;
+        options.checksums = self.checksums;
+        options.group_readable = self.group_readable;
+        Ok(options)
+    }
+
+    pub(crate) fn write_options(&self) -> WriteOptions {
+        let mut options = WriteOptions::default();
+        options.step = self.allocation_step;
+        options
+    }
+}
+
+/// How a reader is opened and how it waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderConfig {
+    /// Name under which the position is kept: 1 to 64 characters out of `A-Z a-z 0-9 _ -`. `None`
+    /// is a passive reader, which registers nothing and holds nothing back.
+    pub name: Option<String>,
+    /// How long the queue keeps messages for this reader; fixed when the name is first used.
+    pub policy: ReaderPolicy,
+    /// Where to begin, if the name has no position yet or there is none.
+    pub start: Start,
+    /// How [`wait`](crate::QueueReader::wait) waits.
+    pub wait_strategy: WaitStrategy,
+    /// After so long without a message `wait` looks at the writer and returns
+    /// [`WaitOutcome::Writer`](crate::WaitOutcome::Writer) if it is dead or stalled; 5 s by default,
+    /// `None` never.
+    pub writer_timeout: Option<Duration>,
+    /// Whether the checksum of every message is verified; on by default.
+    pub verify_checksums: bool,
+}
+
+impl Default for ReaderConfig {
+    fn default() -> Self {
+        Self {
+            name: None,
+            policy: ReaderPolicy::Durable,
+            start: Start::Earliest,
+            wait_strategy: WaitStrategy::default(),
+            writer_timeout: Some(Duration::from_secs(5)),
+            verify_checksums: true,
+        }
+    }
+}

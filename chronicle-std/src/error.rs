@@ -1,0 +1,191 @@
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chronicle_core::{Damage, Error, FormatError, Holder, Object};
+
+use crate::backend::{PlatformError, io_error};
+
+/// Why a call failed. Says which file, and what to do; nothing was lost.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// There is no queue at the path.
+    NotFound {
+        /// The queue.
+        path: PathBuf,
+    },
+    /// The path is not a directory.
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is a queue already.
+    AlreadyExists {
+        /// The queue.
+        path: PathBuf,
+    },
+    /// Another writer is active.
+    WriterAlreadyActive {
+        /// The queue.
+        path: PathBuf,
+        /// Who; `None` if this process may not read it.
+        holder: Option<Holder>,
+    },
+    /// A reader of this name is active.
+    ReaderAlreadyActive {
+        /// The queue.
+        path: PathBuf,
+        /// The reader's name.
+        name: String,
+        /// Process id of the holder; 0 if it is not known.
+        pid: u32,
+    },
+    /// A file is of a version that this library does not read. Nothing was touched.
+    UnsupportedVersion {
+        /// The file.
+        file: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The version that this library reads and writes.
+        supported: u32,
+    },
+    /// A file is not what its name says.
+    InvalidFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// An argument is not valid.
+    InvalidArgument {
+        /// The queue.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// Messages are damaged.
+    Corrupt {
+        /// The segment's file.
+        file: PathBuf,
+        /// Where, and what is wrong there.
+        damage: Damage,
+    },
+    /// The operating system said no.
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// What was being done.
+        operation: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Anything else that a queue says; see the message.
+    Queue {
+        /// The queue.
+        path: PathBuf,
+        /// What it says.
+        reason: Reason,
+    },
+}
+
+/// What a queue says that is not about a file.
+pub type Reason = Box<Error<PlatformError>>;
+
+impl QueueError {
+    pub(crate) fn io(file: &Path, operation: &str, source: io::Error) -> Self {
+        Self::Io { file: file.to_owned(), operation: operation.to_owned(), source }
+    }
+
+    #[cold]
+    pub(crate) fn from_core(path: &Path, error: Error<PlatformError>) -> Self {
+        let file = |object: &Object| path.join(object.to_string());
+        let path = path.to_owned();
+        match error {
+            Error::NoQueue => Self::NotFound { path },
+            Error::AlreadyExists => Self::AlreadyExists { path },
+            Error::WriterAlreadyActive { holder } => Self::WriterAlreadyActive { path, holder },
+            Error::ReaderAlreadyActive { name, pid } => {
+                Self::ReaderAlreadyActive { path, name: name.as_str().to_owned(), pid }
+            }
+            Error::Format {
+                object,
+                source: FormatError::UnsupportedVersion { found, supported },
+            } => Self::UnsupportedVersion { file: file(&object), found, supported },
+            Error::Format { object, source } => Self::InvalidFile { file: file(&object), source },
+            Error::Damaged(damage) => {
+                Self::Corrupt { file: file(&Object::Segment(damage.segment)), damage }
+            }
+            Error::Platform { object, operation, source } => Self::Io {
+                file: file(&object),
+                operation: operation.to_string(),
+                source: io_error(source),
+            },
+            other => Self::Queue { path, reason: Box::new(other) },
+        }
+    }
+
+    /// Whether there is no queue at the path.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { path } => write!(f, "{}: there is no queue here", path.display()),
+            Self::NotADirectory { path } => {
+                write!(f, "{}: not a directory; a queue is a directory", path.display())
+            }
+            Self::AlreadyExists { path } => {
+                write!(f, "{}: there is a queue here already", path.display())
+            }
+            Self::WriterAlreadyActive { path, holder: Some(holder) } => {
+                write!(f, "{}: WriterAlreadyActive: held by {holder}", path.display())
+            }
+            Self::WriterAlreadyActive { path, holder: None } => {
+                write!(f, "{}: WriterAlreadyActive: the holder is not known", path.display())
+            }
+            Self::ReaderAlreadyActive { path, name, pid } => {
+                write!(f, "{}: reader '{name}' is active in process {pid}", path.display())
+            }
+            Self::UnsupportedVersion { file, found, supported } => write!(
+                f,
+                "{}: UnsupportedVersion: version {found} is not readable by this build, which reads version {supported}; nothing was changed",
+                file.display()
+            ),
+            Self::InvalidFile { file, source } => write!(f, "{}: {source}", file.display()),
+            Self::InvalidArgument { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Corrupt { file, damage } => write!(
+                f,
+                "{}: damaged at offset {} (seq {}): {}; nothing was changed",
+                file.display(),
+                damage.offset,
+                damage.seq,
+                damage.fault
+            ),
+            Self::Io { file, operation, source } => {
+                write!(f, "{}: cannot {operation}: {source}", file.display())?;
+                match source.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        write!(f, "; free some space and try again, nothing was lost")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Queue { path, reason } => write!(f, "{}: {reason}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for QueueError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::InvalidFile { source, .. } | Self::InvalidArgument { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Chronicle queues for programs with `std`: one writer and any number of readers per queue, in
+//! processes of one host, over memory-mapped files.
+//!
+//! ```
+//! use chronicle_std::Queue;
+//!
+//! # let directory = tempfile::tempdir()?;
+//! # let path = directory.path().join("orders");
+//! let mut writer = Queue::open_publisher(&path)?;
+//! writer.append(0x8000, b"buy 100")?;
+//!
+//! let mut reader = Queue::open_subscriber(&path, "risk")?;
+//! while let Some(message) = reader.next()? {
+//!     assert_eq!((message.seq, message.payload), (0, &b"buy 100"[..]));
+//!     reader.commit()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod backend;
+mod config;
+mod error;
+mod queue;
+mod reader;
+mod report;
+mod writer;
+
+pub use chronicle_core::{
+    Cut, DEFAULT_SEGMENT_SIZE, Damage, Fault, Holder, MessageView, Position, ReaderPolicy,
+    RecoveryReport, Start, WaitOutcome, WaitStrategy, WriterStatus,
+};
+pub use chronicle_format as format;
+pub use config::{ReaderConfig, WriterConfig};
+pub use error::{QueueError, Reason};
+pub use queue::Queue;
+pub use reader::QueueReader;
+pub use report::{QueueReport, ReaderState};
+pub use writer::{QueueWriter, WriteClaim};

@@ -1,0 +1,202 @@
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chronicle_core::{Appender, Error, FormatError, ReaderName, TailOptions, Tailer, create};
+use chronicle_sync::{Clock, Platform, Watch};
+
+use crate::backend::{self, Backend, DirectoryWatch};
+use crate::{QueueError, QueueReader, QueueReport, QueueWriter, ReaderConfig, WriterConfig};
+
+/// Looks at a directory between two hints that it changed: hints may get lost.
+const RESCAN: Duration = Duration::from_secs(1);
+
+/// Opens queues. A queue is a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue;
+
+impl Queue {
+    /// Makes a queue and opens its writer.
+    ///
+    /// # Errors
+    /// [`QueueError::AlreadyExists`]; [`QueueError::InvalidArgument`] before anything was written;
+    /// [`QueueError::NotADirectory`]; the system's.
+    pub fn create(path: impl AsRef<Path>, config: WriterConfig) -> Result<QueueWriter, QueueError> {
+        let path = path.as_ref();
+        make(path, &config)?;
+        open_writer(path, &config)
+    }
+
+    /// Opens the writer of a queue, which is made with default options if there is none.
+    ///
+    /// # Errors
+    /// [`QueueError::WriterAlreadyActive`]; [`QueueError::UnsupportedVersion`],
+    /// [`QueueError::InvalidFile`] and [`QueueError::Corrupt`], after which nothing was changed;
+    /// [`QueueError::NotADirectory`]; the system's.
+    pub fn open_publisher(path: impl AsRef<Path>) -> Result<QueueWriter, QueueError> {
+        Self::open_publisher_with(path, WriterConfig::default())
+    }
+
+    /// Opens the writer of a queue, which is made as `config` says if there is none.
+    ///
+    /// # Errors
+    /// As [`open_publisher`](Self::open_publisher), and [`QueueError::InvalidArgument`].
+    pub fn open_publisher_with(
+        path: impl AsRef<Path>,
+        config: WriterConfig,
+    ) -> Result<QueueWriter, QueueError> {
+        let path = path.as_ref();
+        checked(path, config.create_options())?;
+        match open_writer(path, &config) {
+            Err(QueueError::NotFound { .. }) => {}
+            other => return other,
+        }
+        match make(path, &config) {
+            Ok(()) | Err(QueueError::AlreadyExists { .. }) => open_writer(path, &config),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a named reader with default options. It goes on where it last committed; a new one
+    /// begins at the oldest message.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`]; [`QueueError::ReaderAlreadyActive`];
+    /// [`QueueError::InvalidArgument`] for a name that is not valid; else as
+    /// [`open_publisher`](Self::open_publisher).
+    pub fn open_subscriber(path: impl AsRef<Path>, name: &str) -> Result<QueueReader, QueueError> {
+        let config = ReaderConfig { name: Some(name.to_owned()), ..ReaderConfig::default() };
+        Self::open_reader(path, config)
+    }
+
+    /// Opens a reader.
+    ///
+    /// # Errors
+    /// As [`open_subscriber`](Self::open_subscriber).
+    pub fn open_reader(
+        path: impl AsRef<Path>,
+        config: ReaderConfig,
+    ) -> Result<QueueReader, QueueError> {
+        let path = path.as_ref();
+        let mut options = TailOptions::default();
+        options.name = match &config.name {
+            Some(name) => Some(checked(path, ReaderName::new(name))?),
+            None => None,
+        };
+        options.policy = config.policy;
+        options.start = config.start;
+        options.verify = config.verify_checksums;
+        let platform = backend::open(path)?;
+        let tailer =
+            Tailer::open(platform, &options).map_err(|error| QueueError::from_core(path, error))?;
+        Ok(QueueReader::new(tailer, path.to_owned(), &config))
+    }
+
+    /// Looks at a queue and its readers. Registers nothing and changes nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`] and those of a queue that cannot be read.
+    pub fn inspect(path: impl AsRef<Path>) -> Result<QueueReport, QueueError> {
+        let path = path.as_ref();
+        QueueReport::of(path, &backend::open(path)?)
+    }
+
+    /// Waits until there is a queue at `path`, at most for `timeout`. Returns whether there is one.
+    ///
+    /// # Errors
+    /// Those of a queue that is there and cannot be read; the system's.
+    pub fn wait_for(path: impl AsRef<Path>, timeout: Option<Duration>) -> Result<bool, QueueError> {
+        let path = path.as_ref();
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            // Watched before it is looked at, so that nothing falls in between.
+            let mut watch = watch_nearest(path)?;
+            match backend::open(path) {
+                Ok(platform) => match Tailer::open(platform, &TailOptions::default()) {
+                    Ok(_) => return Ok(true),
+                    Err(Error::NoQueue) => {}
+                    Err(error) => return Err(QueueError::from_core(path, error)),
+                },
+                Err(QueueError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let left = deadline
+                .map_or(RESCAN, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            watch
+                .wait_for(left.min(RESCAN))
+                .map_err(|error| QueueError::io(path, "watch", error))?;
+        }
+    }
+}
+
+fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueError> {
+    result.map_err(|source| QueueError::InvalidArgument { path: path.to_owned(), source })
+}
+
+fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
+    let platform = backend::open(path)?;
+    let appender = Appender::open(platform, config.write_options())
+        .map_err(|error| QueueError::from_core(path, error))?;
+    Ok(QueueWriter::new(appender, path.to_owned()))
+}
+
+/// Makes a queue, and the directories above it.
+fn make(path: &Path, config: &WriterConfig) -> Result<(), QueueError> {
+    let options = checked(path, config.create_options())?;
+    make_directory(path, config.group_readable)
+        .map_err(|error| QueueError::io(path, "create", error))?;
+    let platform = backend::open(path)?;
+    create(&platform, &options).map_err(|error| QueueError::from_core(path, error))
+}
+
+fn make_directory(path: &Path, group_readable: bool) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        fs::create_dir_all(parent)?;
+    }
+    let mode = if group_readable { 0o750 } else { 0o700 };
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => {
+            // Whatever the umask took away.
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+            // The queue is durable only if its own name is.
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        }
+        // Somebody else's directory keeps its mode; a file is refused when it is opened.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A watch on the queue's directory, or on the nearest one above it that exists.
+fn watch_nearest(path: &Path) -> Result<Waiting, QueueError> {
+    let absolute =
+        std::path::absolute(path).map_err(|error| QueueError::io(path, "open", error))?;
+    for directory in absolute.ancestors() {
+        if directory.is_dir() {
+            let platform = backend::open(directory)?;
+            let watch = platform
+                .watch()
+                .map_err(|error| QueueError::io(directory, "watch", backend::io_error(error)))?;
+            return Ok(Waiting { watch, platform });
+        }
+    }
+    Err(QueueError::NotFound { path: path.to_owned() })
+}
+
+struct Waiting {
+    watch: DirectoryWatch,
+    platform: Backend,
+}
+
+impl Waiting {
+    fn wait_for(&mut self, duration: Duration) -> io::Result<()> {
+        let until = self.platform.clock().now().after(duration);
+        self.watch.wait(until).map(drop).map_err(backend::io_error)
+    }
+}

@@ -1,0 +1,95 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chronicle_core::{MessageView, Position, Tailer, WaitOutcome, WaitStrategy, WriterStatus};
+use chronicle_sync::{Clock, Instant, Platform};
+
+use crate::backend::Backend;
+use crate::{QueueError, ReaderConfig};
+
+/// A reader of a queue, at a place of its own.
+pub struct QueueReader {
+    tailer: Tailer<Backend>,
+    path: PathBuf,
+    wait_strategy: WaitStrategy,
+    writer_timeout: Option<Duration>,
+}
+
+impl QueueReader {
+    pub(crate) fn new(tailer: Tailer<Backend>, path: PathBuf, config: &ReaderConfig) -> Self {
+        let ReaderConfig { wait_strategy, writer_timeout, .. } = *config;
+        Self { tailer, path, wait_strategy, writer_timeout }
+    }
+
+    /// The next message, or `None` if there is none yet. The view borrows the mapped file: nothing
+    /// is copied.
+    ///
+    /// # Errors
+    /// [`QueueError::Corrupt`] with the place; the reader stays before it. If messages at its
+    /// position were removed, an error that names the oldest one still there.
+    #[inline]
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "the view borrows the reader: no iterator can"
+    )]
+    pub fn next(&mut self) -> Result<Option<MessageView<'_>>, QueueError> {
+        self.tailer.next().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Keeps the place behind the last message that [`next`](Self::next) gave: a reader of this name
+    /// goes on there. A few stores; valid after the death of this process at any of them.
+    ///
+    /// # Errors
+    /// If the reader has no name.
+    #[inline]
+    pub fn commit(&mut self) -> Result<(), QueueError> {
+        self.tailer.commit().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Waits until there is a message, at most for `timeout`.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next), and the system's.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, QueueError> {
+        let until = match timeout {
+            Some(timeout) => self.tailer.platform().clock().now().after(timeout),
+            None => Instant::NEVER,
+        };
+        self.tailer
+            .wait(self.wait_strategy, until, self.writer_timeout)
+            .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Where the next message is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.tailer.position()
+    }
+
+    /// The place that was committed last; `None` for a reader without a name.
+    #[must_use]
+    pub fn committed(&self) -> Option<Position> {
+        self.tailer.committed()
+    }
+
+    /// Whether the writer can wake this reader. One that may not write to `notify.meta` looks every
+    /// ten milliseconds instead.
+    #[must_use]
+    pub fn can_be_woken(&self) -> bool {
+        self.tailer.can_be_woken()
+    }
+
+    /// What the writer is doing; inside a claim or a roll for longer than `limit` is stalled.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn writer_status(&self, limit: Duration) -> Result<WriterStatus, QueueError> {
+        self.tailer.writer_status(limit).map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,148 @@
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+
+use chronicle_core::{Appender, Claim, Position, RecoveryReport};
+
+use crate::QueueError;
+use crate::backend::Backend;
+
+/// The one writer of a queue.
+///
+/// A message is visible to every reader when [`append`](Self::append) returns, and survives the
+/// death of any process; it survives a power loss once [`flush`](Self::flush) has returned. Dropping
+/// the writer releases the queue to the next one.
+pub struct QueueWriter {
+    appender: Appender<Backend>,
+    path: PathBuf,
+}
+
+impl QueueWriter {
+    pub(crate) fn new(appender: Appender<Backend>, path: PathBuf) -> Self {
+        Self { appender, path }
+    }
+
+    /// Appends a message and returns its sequence number. User types are 0x0100 to 0xFFFE.
+    ///
+    /// Makes no system call but the wake-up if a reader sleeps, and where space is allocated: once
+    /// every [`allocation_step`](crate::WriterConfig::allocation_step) bytes and once a segment.
+    ///
+    /// # Errors
+    /// For a type or a size that is not valid, and where space runs out: nothing was appended and
+    /// the writer can go on. If the queue was taken from this writer, or a sync failed before, the
+    /// writer is of no more use.
+    #[inline]
+    pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
+        self.appender
+            .append(type_id, payload)
+            .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Appends a message without waking readers that sleep: follow a batch of these with one
+    /// [`announce`](Self::announce).
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    #[inline]
+    pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
+        self.appender
+            .append_quietly(type_id, payload)
+            .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Wakes readers that sleep. Costs no system call if there are none.
+    #[inline]
+    pub fn announce(&mut self) {
+        self.appender.announce();
+    }
+
+    /// Claims a message of `length` bytes, to be filled in place. Dropping the claim leaves nothing.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn claim(&mut self, length: usize) -> Result<WriteClaim<'_>, QueueError> {
+        match self.appender.claim(length) {
+            Ok(claim) => Ok(WriteClaim { claim, path: &self.path }),
+            Err(error) => Err(QueueError::from_core(&self.path, error)),
+        }
+    }
+
+    /// Makes everything appended so far survive a power loss.
+    ///
+    /// # Errors
+    /// The system's. After a sync that failed the writer is of no more use: what was not durable
+    /// before may be lost. Open the queue again.
+    pub fn flush(&mut self) -> Result<(), QueueError> {
+        self.appender.flush().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Sequence number of the next message.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.appender.next_seq()
+    }
+
+    /// Where the next message goes.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.appender.position()
+    }
+
+    /// How often the queue has had a writer, this one included.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.appender.epoch()
+    }
+
+    /// Size of the queue's segments in bytes, whatever the writer's configuration said.
+    #[must_use]
+    pub fn segment_size(&self) -> u64 {
+        self.appender.segment_size().bytes()
+    }
+
+    /// What was found and done when the queue was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        self.appender.recovery()
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A message that is being filled in place.
+pub struct WriteClaim<'a> {
+    claim: Claim<'a, Backend>,
+    path: &'a Path,
+}
+
+impl WriteClaim<'_> {
+    /// Publishes the message and returns its sequence number.
+    ///
+    /// # Errors
+    /// As [`QueueWriter::append`]; nothing is visible then.
+    pub fn commit(self, type_id: u16) -> Result<u64, QueueError> {
+        self.claim.commit(type_id).map_err(|error| QueueError::from_core(self.path, error))
+    }
+
+    /// Gives the claim up; the same as dropping it.
+    pub fn abort(self) {
+        self.claim.abort();
+    }
+}
+
+impl Deref for WriteClaim<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.claim
+    }
+}
+
+impl DerefMut for WriteClaim<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.claim
+    }
+}

@@ -1,0 +1,59 @@
+//! The commit protocol: a record is there, whole, once its commit word is.
+//!
+//! Model L1 checks the publication, L10 the clearing of the word behind.
+
+use chronicle_format::CommitWord;
+
+use crate::mutation::{Mutant, seeded};
+use crate::primitive::{AtomicU64, Ordering, ReadU64, fence};
+
+/// Publishes a record: `fill` stores payload and header, then the commit word makes them visible.
+///
+/// `next` is the commit word behind this record. It must be given where bytes of an aborted claim or
+/// of an earlier life may lie there: it is cleared first, so that whoever sees this record sees an
+/// end behind it. On space that was never written it is zero already and nothing needs to be stored.
+#[inline(always)]
+pub fn publish(
+    commit: &AtomicU64,
+    next: Option<&AtomicU64>,
+    word: CommitWord,
+    fill: impl FnOnce(),
+) {
+    if seeded(Mutant::CommitBeforePayload) {
+        commit.store(word.bits(), Ordering::Release);
+    }
+    fill();
+    if let Some(next) = next
+        && !seeded(Mutant::NextNotCleared)
+        && !seeded(Mutant::NextClearedAfterCommit)
+    {
+        // ORDER: Relaxed is enough, the Release store of `commit` below carries it.
+        next.store(CommitWord::EMPTY.bits(), Ordering::Relaxed);
+    }
+    let order =
+        if seeded(Mutant::CommitStoreRelaxed) { Ordering::Relaxed } else { Ordering::Release };
+    // ORDER: Release, with the Acquire fence in `observe`: payload, header and the cleared word
+    // behind are visible to whoever sees this word.
+    commit.store(word.bits(), order);
+    if let Some(next) = next
+        && seeded(Mutant::NextClearedAfterCommit)
+    {
+        next.store(CommitWord::EMPTY.bits(), Ordering::Relaxed);
+    }
+}
+
+/// Looks at a slot: `None` while nothing is committed there, else what `read` makes of it.
+///
+/// `read` runs after the commit word was seen and may read payload and header; the length in the
+/// word has not been checked against anything yet.
+#[inline(always)]
+pub fn observe<R>(commit: ReadU64<'_>, read: impl FnOnce(CommitWord) -> R) -> Option<R> {
+    let word = CommitWord::from_bits(commit.load_relaxed());
+    word.payload_length()?;
+    if !seeded(Mutant::CommitLoadRelaxed) {
+        // ORDER: Acquire, with the Release store in `publish`. A fence and not an Acquire load,
+        // because the word may lie on a page mapped read-only.
+        fence(Ordering::Acquire);
+    }
+    Some(read(word))
+}

@@ -1,0 +1,123 @@
+//! Seeded faults: one per fence, ordering and order of steps that the algorithms rest on.
+//!
+//! In every ordinary build the question "is this fault seeded?" is the constant `false` and nothing
+//! of it is left. Under `cfg(chronicle_loom)` one fault at a time can be switched on, and the model
+//! that is named for it must then fail: that is how the models are shown to see what they claim to
+//! check.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $name:ident => $model:literal,)*) => {
+        /// A fault that can be seeded.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Mutant {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Mutant {
+            /// All faults.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The fault's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// The model that must fail when the fault is seeded.
+            #[must_use]
+            pub const fn model(self) -> &'static str {
+                match self {
+                    $(Self::$name => $model,)*
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// The commit word is stored Relaxed.
+    CommitStoreRelaxed => "L1",
+    /// The commit word is loaded without an Acquire fence behind it.
+    CommitLoadRelaxed => "L1",
+    /// The commit word is stored before the payload.
+    CommitBeforePayload => "L1",
+    /// The writer looks for sleepers without a barrier behind its publication.
+    NotifyNoWriterBarrier => "L2",
+    /// The sleeper looks for records without a barrier behind its flag.
+    NotifyNoSleeperBarrier => "L2",
+    /// The sleeper does not look again once it has raised its flag.
+    NotifyNoRecheck => "L2",
+    /// The sleeper samples the notify sequence after it has looked again.
+    NotifySampledLate => "L2",
+    /// The writer wakes without moving the notify sequence.
+    NotifySeqNotMoved => "L2",
+    /// The writer takes the flag down after it has woken instead of before.
+    NotifyFlagClearedLate => "L2",
+    /// No Release fence behind the odd generation.
+    SeqlockNoReleaseFence => "L3",
+    /// No Acquire fence before the second look at the generation.
+    SeqlockNoAcquireFence => "L3",
+    /// The even generation is stored Relaxed.
+    SeqlockRelaxedEnd => "L3",
+    /// A reader takes the words while the generation is odd.
+    SeqlockOddAccepted => "L3",
+    /// The segment is sealed before its last record is committed.
+    SealBeforeLastCommit => "L4",
+    /// The reader moves on at a seal without a second look at its slot.
+    SealNoSecondLook => "L4",
+    /// The seal is stored Relaxed.
+    SealStoreRelaxed => "L4",
+    /// The wait does not count a seal as something to wake for.
+    WaitIgnoresRoll => "L5",
+    /// The same slot is written every time.
+    SlotsAlwaysFirst => "L9",
+    /// A slot is taken without its checksum.
+    SlotsUnchecked => "L9",
+    /// The word behind the record is cleared after the commit.
+    NextClearedAfterCommit => "L10",
+    /// The word behind the record is not cleared.
+    NextNotCleared => "L10",
+}
+
+#[cfg(not(chronicle_loom))]
+#[inline(always)]
+pub(crate) const fn seeded(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(chronicle_loom)]
+pub(crate) use selection::seeded;
+#[cfg(chronicle_loom)]
+pub use selection::{is_selected, select};
+
+#[cfg(chronicle_loom)]
+mod selection {
+    #![allow(clippy::disallowed_types, reason = "chosen before a model runs; no part of the model")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::Mutant;
+
+    static SELECTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    /// Switches one fault on for this process, or all off.
+    pub fn select(mutant: Option<Mutant>) {
+        SELECTED.store(mutant.map_or(usize::MAX, |m| m as usize), Ordering::SeqCst);
+    }
+
+    /// Whether `mutant` is the fault that is switched on.
+    ///
+    /// For steps whose order lies with the caller of an algorithm: there a model, which stands in
+    /// for the caller, commits the fault itself.
+    #[must_use]
+    pub fn is_selected(mutant: Mutant) -> bool {
+        seeded(mutant)
+    }
+
+    pub(crate) fn seeded(mutant: Mutant) -> bool {
+        SELECTED.load(Ordering::SeqCst) == mutant as usize
+    }
+}

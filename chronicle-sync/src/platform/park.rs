@@ -1,0 +1,53 @@
+use core::num::NonZeroU32;
+
+use super::{Error, Instant};
+use crate::notify::Barrier;
+use crate::primitive::AtomicU32;
+
+/// Why [`Park::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Woken, or the word did not hold the expected value, or for no reason at all.
+    Woken,
+    /// The time was up.
+    TimedOut,
+}
+
+/// Sleeping on a shared word.
+///
+/// Waits and wakes must meet across processes and across different mappings of the same word.
+/// Spurious returns are legal: only liveness rests on this trait.
+pub trait Park {
+    /// What can go wrong.
+    type Error: Error;
+
+    /// Sleeps while `word` holds `expected`, at most until `until`.
+    ///
+    /// The comparison and the falling asleep are one step with regard to [`wake`](Self::wake). The
+    /// word may lie on a page mapped read-only.
+    ///
+    /// # Errors
+    /// The backend's; an interruption by a signal is [`Wake::Woken`].
+    fn wait(&self, word: &AtomicU32, expected: u32, until: Instant) -> Result<Wake, Self::Error>;
+
+    /// Wakes at most so many sleepers on `word` and returns how many there were.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn wake(&self, word: &AtomicU32, at_most: NonZeroU32) -> Result<u32, Self::Error>;
+
+    /// Called by a writer when it opens: whether sleepers can make this process pass a barrier
+    /// ([`heavy_barrier`](Self::heavy_barrier)), so that it may leave out its own.
+    fn enlist(&self) -> Barrier {
+        Barrier::Full
+    }
+
+    /// Makes every thread of every enlisted process pass a full memory barrier.
+    ///
+    /// Returns whether that was done. Where it was not, the caller cannot rely on being woken and
+    /// sleeps in short slices.
+    #[must_use]
+    fn heavy_barrier(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,266 @@
+//! Records in a [`Region`]: the one place where payload bytes are copied in and handed out.
+//!
+//! Unsafe lives here for the copies. The rule that carries all of them: bytes from a record's start
+//! to its end belong to the writer until the commit word is stored, and to nobody for writing after
+//! that.
+
+use core::ptr;
+
+use chronicle_format::{CommitWord, CrcState, HEADER_SIZE, RecordHeader, record_size};
+
+use crate::checksum::Checksum;
+use crate::commit;
+use crate::platform::{Region, RegionMut};
+use crate::primitive::{AtomicU64, Ordering, ReadU64};
+use crate::words::{RegionExt, RegionMutExt, address};
+
+const HEADER_WORDS: usize = HEADER_SIZE as usize / 8;
+
+/// A record that was seen committed, its length checked against the segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    offset: u64,
+    commit: CommitWord,
+    header: RecordHeader,
+    length: u32,
+}
+
+/// What lies at an offset.
+#[derive(Clone, Copy, Debug)]
+pub enum Slot {
+    /// Nothing is committed.
+    Empty,
+    /// A record.
+    Record(Record),
+    /// A commit word whose length leads beyond the segment.
+    TooLong {
+        /// The payload length that it claims, in bytes.
+        length: u32,
+    },
+}
+
+impl Record {
+    /// Offset of the record in its segment.
+    #[inline(always)]
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Offset behind the record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.offset + record_size(self.length)
+    }
+
+    /// The header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn header(&self) -> &RecordHeader {
+        &self.header
+    }
+
+    /// The stored checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn crc(&self) -> u32 {
+        self.commit.crc()
+    }
+
+    /// Payload length in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The payload, in the segment in which the record was seen; `None` in any other.
+    ///
+    /// This is a slice of shared memory. It is sound as long as every process that may write to the
+    /// file keeps to the protocol, in which committed bytes never change: that is what a reader
+    /// trusts the queue's owner for. Nothing else in the crate makes a slice of a region that it
+    /// does not own.
+    #[inline(always)]
+    #[must_use]
+    pub fn payload<'r, R: Region>(&self, segment: &'r R) -> Option<&'r [u8]> {
+        let words = header_words(segment, self.offset)?;
+        // The same word at the same place: this is the segment, and the record was observed there.
+        if words[0].load(Ordering::Relaxed) != self.commit.bits()
+            || self.end() > segment.size() as u64
+        {
+            return None;
+        }
+        // SAFETY: `offset + 32 + length <= end <= size`, so the address lies inside the mapping.
+        let start = unsafe { segment.base().add((self.offset + HEADER_SIZE) as usize) };
+        // SAFETY: the bytes lie inside the region; the writer initialised them before it stored the
+        // commit word, which `look` observed with Acquire; and committed bytes do not change any
+        // more, by the protocol that is stated above.
+        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), self.length as usize) })
+    }
+
+    /// Whether the stored checksum is the one of the bytes.
+    #[inline]
+    #[must_use]
+    pub fn is_intact<R: Region>(&self, segment: &R, checksum: Checksum, seed: CrcState) -> bool {
+        self.payload(segment)
+            .is_some_and(|payload| checksum.record(seed, &self.header, payload) == self.crc())
+    }
+}
+
+/// Looks at the slot at `offset` of a segment.
+///
+/// An offset that is misaligned or too close to the end to hold a header is [`Slot::Empty`].
+#[inline(always)]
+pub fn look<R: Region>(segment: &R, offset: u64) -> Slot {
+    let Some([commit, first, second, third]) = header_words(segment, offset) else {
+        return Slot::Empty;
+    };
+    let slot = commit::observe(ReadU64::from(commit), |commit| {
+        // An observed word has a length; zero would give an empty payload, which is harmless.
+        let length = commit.payload_length().unwrap_or(0);
+        if offset + record_size(length) > segment.size() as u64 {
+            return Slot::TooLong { length };
+        }
+        let words = [first, second, third].map(|word| ReadU64::from(word).load_relaxed());
+        Slot::Record(Record { offset, commit, header: RecordHeader::from_words(words), length })
+    });
+    slot.unwrap_or(Slot::Empty)
+}
+
+/// Whether something is committed at `offset`.
+#[inline]
+pub fn is_committed<R: Region>(segment: &R, offset: u64) -> bool {
+    segment
+        .read_u64(offset)
+        .is_some_and(|word| CommitWord::from_bits(word.load_acquire()).payload_length().is_some())
+}
+
+/// How records are checksummed: with what, and from which seed. `None` in queues without checksums.
+pub type Sealing = Option<(Checksum, CrcState)>;
+
+/// Stores a record at `offset` and publishes it.
+///
+/// Bytes before `dirty_end` may be those of an aborted claim: if the record ends before it, the word
+/// behind is cleared. Returns the offset behind the record, or `None` and nothing stored if it does
+/// not lie inside the region.
+#[inline(always)]
+pub fn append<R: RegionMut>(
+    segment: &mut R,
+    offset: u64,
+    header: &RecordHeader,
+    payload: &[u8],
+    sealing: Sealing,
+    dirty_end: u64,
+) -> Option<u64> {
+    let length = u32::try_from(payload.len()).ok()?;
+    let end = room(segment, offset, length)?;
+    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
+    let word = CommitWord::new(length, crc)?;
+    publish(segment, offset, end, word, header, end < dirty_end, |target| {
+        // SAFETY: `room` checked that the record lies inside the region, so the target does. It is
+        // not committed, so it belongs to the writer, of which there is one (`&mut R` here, the
+        // writer's lock among processes). The source is a live slice that cannot overlap it: the
+        // only slice of uncommitted bytes is that of `claim`, which borrows the region mutably.
+        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), target, payload.len()) };
+    })?;
+    Some(end)
+}
+
+/// The payload bytes of a record that is being filled in place at `offset`; `None` if they do not
+/// lie inside the region.
+///
+/// They hold whatever was there: zeros, or what an aborted claim left. Nobody sees them before
+/// [`commit_in_place`].
+pub fn claim<R: RegionMut>(segment: &mut R, offset: u64, length: u32) -> Option<&mut [u8]> {
+    room(segment, offset, length)?;
+    // SAFETY: `room` checked that the record lies inside the region.
+    let start = unsafe { segment.base().add((offset + HEADER_SIZE) as usize) };
+    // SAFETY: the bytes lie inside the region, are initialised (files are zeroed), and belong to the
+    // writer until it commits. The result borrows `segment` mutably, so there is one such slice.
+    Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), length as usize) })
+}
+
+/// The same bytes, to read what was filled in so far.
+pub fn claimed<R: RegionMut>(segment: &R, offset: u64, length: u32) -> Option<&[u8]> {
+    room(segment, offset, length)?;
+    // SAFETY: `room` checked that the record lies inside the region.
+    let start = unsafe { segment.base().add((offset + HEADER_SIZE) as usize) };
+    // SAFETY: as in `claim`; writing needs the region mutably, which this borrow excludes.
+    Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), length as usize) })
+}
+
+/// Publishes a record whose payload was filled in place by [`claim`], like [`append`].
+pub fn commit_in_place<R: RegionMut>(
+    segment: &mut R,
+    offset: u64,
+    header: &RecordHeader,
+    length: u32,
+    sealing: Sealing,
+    dirty_end: u64,
+) -> Option<u64> {
+    let end = room(segment, offset, length)?;
+    let payload = claim(segment, offset, length)?;
+    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
+    let word = CommitWord::new(length, crc)?;
+    publish(segment, offset, end, word, header, end < dirty_end, |_| {})?;
+    Some(end)
+}
+
+#[inline(always)]
+fn publish<R: RegionMut>(
+    segment: &R,
+    offset: u64,
+    end: u64,
+    word: CommitWord,
+    header: &RecordHeader,
+    clear_next: bool,
+    fill: impl FnOnce(*mut u8),
+) -> Option<()> {
+    let [commit, first, second, third] = header_words(segment, offset)?;
+    // The last record of a segment has no slot behind it.
+    let next = if clear_next { segment.word_u64(end) } else { None };
+    commit::publish(commit, next, word, || {
+        let words = header.words();
+        // ORDER: Relaxed, carried by the Release store of the commit word.
+        first.store(words[0], Ordering::Relaxed);
+        second.store(words[1], Ordering::Relaxed);
+        third.store(words[2], Ordering::Relaxed);
+        fill(segment.base().as_ptr().wrapping_add((offset + HEADER_SIZE) as usize));
+    });
+    Some(())
+}
+
+/// The words of the header at `offset`. To be stored to only where the region may be written.
+#[inline(always)]
+fn header_words<R: Region>(segment: &R, offset: u64) -> Option<&[AtomicU64; HEADER_WORDS]> {
+    let words = address(segment, offset, HEADER_SIZE as usize)?.cast::<[AtomicU64; HEADER_WORDS]>();
+    // SAFETY: `address` checked that 32 bytes, aligned to 32, lie inside the region, which stay
+    // mapped for as long as `segment` is borrowed. Headers are only ever accessed as atomics. On a
+    // region that may not be written only Relaxed loads are made, see `ReadU64`.
+    Some(unsafe { words.as_ref() })
+}
+
+/// The end of a record at `offset`, if it lies inside the region.
+#[inline(always)]
+fn room<R: Region>(segment: &R, offset: u64, length: u32) -> Option<u64> {
+    let end = offset.checked_add(record_size(length))?;
+    (offset.is_multiple_of(HEADER_SIZE) && end <= segment.size() as u64).then_some(end)
+}
+
+/// Stores zeros over every word of a range that is not zero, and returns how many words that were.
+///
+/// What is zero already is only read, so that clean pages stay clean.
+pub fn clear<R: RegionMut>(segment: &mut R, from: u64, to: u64) -> u64 {
+    let mut cleared = 0;
+    let mut at = from;
+    while at < to {
+        let Some(word) = segment.word_u64(at) else { break };
+        if word.load(Ordering::Relaxed) != 0 {
+            word.store(0, Ordering::Relaxed);
+            cleared += 1;
+        }
+        at += 8;
+    }
+    cleared
+}

@@ -1,0 +1,66 @@
+//! A sequence lock over a few words: one writer, any number of readers, no reader ever blocks it.
+//!
+//! After H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012,
+//! with the fences of its figure 6. Model L3.
+
+use crate::mutation::{Mutant, seeded};
+use crate::primitive::{AtomicU32, AtomicU64, Ordering, ReadU32, ReadU64, fence, spin_loop};
+
+/// The generation stayed odd or kept moving: the writer died inside an update, or is just in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// The generation last seen.
+    pub generation: u32,
+}
+
+/// Tries of [`read`] that are enough for every writer that is running.
+pub const TRIES: u32 = 1000;
+
+/// Stores all words as one. Only one thread may write.
+///
+/// An odd generation that a dead writer left behind is taken over: it stays odd until the words are
+/// whole again.
+pub fn write<const N: usize>(generation: &AtomicU32, words: [&AtomicU64; N], values: [u64; N]) {
+    let odd = generation.load(Ordering::Relaxed) | 1;
+    generation.store(odd, Ordering::Relaxed);
+    if !seeded(Mutant::SeqlockNoReleaseFence) {
+        // ORDER: Release, with the Acquire fence in `read`: whoever sees one of the words stored
+        // below sees the odd generation when it looks again.
+        fence(Ordering::Release);
+    }
+    for (word, value) in words.into_iter().zip(values) {
+        word.store(value, Ordering::Relaxed);
+    }
+    let order =
+        if seeded(Mutant::SeqlockRelaxedEnd) { Ordering::Relaxed } else { Ordering::Release };
+    // ORDER: Release, with the first load in `read`: whoever sees this generation sees the words.
+    generation.store(odd.wrapping_add(1), order);
+}
+
+/// Loads all words as one, in at most `tries` tries.
+///
+/// # Errors
+/// [`Torn`] if no try succeeded.
+pub fn read<const N: usize>(
+    generation: ReadU32<'_>,
+    words: [ReadU64<'_>; N],
+    tries: u32,
+) -> Result<[u64; N], Torn> {
+    let mut seen = 0;
+    for _ in 0..tries {
+        // ORDER: Acquire, with the Release store at the end of `write`.
+        seen = generation.load_acquire();
+        if seen & 1 == 0 || seeded(Mutant::SeqlockOddAccepted) {
+            let values = words.map(ReadU64::load_relaxed);
+            if !seeded(Mutant::SeqlockNoAcquireFence) {
+                // ORDER: Acquire, with the Release fence in `write`.
+                fence(Ordering::Acquire);
+            }
+            if generation.load_relaxed() == seen {
+                return Ok(values);
+            }
+        }
+        spin_loop();
+    }
+    Err(Torn { generation: seen })
+}

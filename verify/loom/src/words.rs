@@ -1,0 +1,85 @@
+//! Shared memory as the models see it: plain data that loom watches for races, and record slots.
+
+use chronicle_format::CommitWord;
+use chronicle_sync::{AtomicU64, ReadU64, commit};
+use loom::cell::UnsafeCell;
+
+use crate::explore::claim;
+
+/// Plain data. Loom reports two accesses that nothing orders.
+pub(crate) struct Plain(UnsafeCell<u64>);
+
+// SAFETY: loom runs one thread at a time and panics at an access that races with another one.
+unsafe impl Sync for Plain {}
+
+impl Plain {
+    pub(crate) fn new(value: u64) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        // SAFETY: the pointer is valid inside `with`, and loom has checked that no write races.
+        self.0.with(|value| unsafe { *value })
+    }
+
+    pub(crate) fn set(&self, new: u64) {
+        // SAFETY: the pointer is valid inside `with_mut`, and loom has checked that no access races.
+        self.0.with_mut(|value| unsafe { *value = new });
+    }
+}
+
+/// Payload length of every record in the models.
+const LENGTH: u32 = 16;
+/// Checksum field of dirt: no record of a model has it.
+const DIRT: u32 = u32::MAX;
+
+/// Room for one record: its commit word, and two words of payload as plain data.
+pub(crate) struct Slot {
+    commit: AtomicU64,
+    payload: [Plain; 2],
+}
+
+impl Slot {
+    /// Space that was never written.
+    pub(crate) fn fresh() -> Self {
+        Self { commit: AtomicU64::new(0), payload: [Plain::new(0), Plain::new(0)] }
+    }
+
+    /// Space where the bytes of an earlier life look like a record.
+    pub(crate) fn dirty() -> Self {
+        Self {
+            commit: AtomicU64::new(word(DIRT).bits()),
+            payload: [Plain::new(u64::MAX), Plain::new(u64::MAX)],
+        }
+    }
+
+    /// Publishes record `number`, which tells it from all others of a model.
+    pub(crate) fn publish(&self, next: Option<&Slot>, number: u32) {
+        commit::publish(&self.commit, next.map(|slot| &slot.commit), word(number), || {
+            for (i, payload) in self.payload.iter().enumerate() {
+                payload.set(content(number, i));
+            }
+        });
+    }
+
+    /// Looks for a record, and claims that it is whole: returns its number.
+    pub(crate) fn look(&self) -> Option<u32> {
+        commit::observe(ReadU64::from(&self.commit), |word| {
+            let number = word.crc();
+            claim!(number != DIRT, "dirt was taken for a record");
+            claim!(word.payload_length() == Some(LENGTH), "a commit word in pieces");
+            for (i, payload) in self.payload.iter().enumerate() {
+                claim!(payload.get() == content(number, i), "record {number} is not whole");
+            }
+            number
+        })
+    }
+}
+
+fn word(number: u32) -> CommitWord {
+    CommitWord::new(LENGTH, number).unwrap()
+}
+
+fn content(number: u32, at: usize) -> u64 {
+    (u64::from(number) << 32) | (at as u64 + 1)
+}

@@ -1,0 +1,173 @@
+//! The steps, each of which is a subcommand of its own and a row of `ci`'s table.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::tidy;
+
+/// What a step says when it passed, beyond that it did; or why it failed.
+pub(crate) type Outcome = Result<String, String>;
+
+/// Targets without an operating system, and what must compile for them. Where there are no 64-bit
+/// atomics there can be no queue, but its files can be read.
+const BARE_METAL: &[(&str, &[&str])] = &[
+    ("thumbv7em-none-eabihf", &["chronicle-format"]),
+    ("riscv32imac-unknown-none-elf", &["chronicle-format"]),
+    ("aarch64-unknown-none", &["chronicle-format", "chronicle-sync", "chronicle-core"]),
+    ("x86_64-unknown-none", &["chronicle-format", "chronicle-sync", "chronicle-core"]),
+];
+
+/// A step of `ci`: its name and what it does.
+type Step = (&'static str, fn() -> Outcome);
+
+const CI: &[Step] = &[
+    ("fmt", fmt),
+    ("tidy", tidy),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("test", test),
+    ("loom", || loom(false)),
+    ("loom mutants", || loom(true)),
+    ("bare-metal", bare_metal),
+];
+
+pub(crate) fn ci() -> Outcome {
+    let mut rows = Vec::new();
+    let mut failed = None;
+    for (name, step) in CI {
+        if failed.is_some() {
+            rows.push(format!("{name:<14} {:>8}  not run", "-"));
+            continue;
+        }
+        eprintln!("xtask: {name}");
+        let begun = Instant::now();
+        let outcome = step();
+        let seconds = begun.elapsed().as_secs_f64();
+        let result = match outcome {
+            Ok(remark) if remark.is_empty() => "ok".to_owned(),
+            Ok(remark) => format!("ok, {remark}"),
+            Err(why) => {
+                let row = format!("FAILED: {why}");
+                failed = Some(format!("{name} failed: {why}"));
+                row
+            }
+        };
+        rows.push(format!("{name:<14} {seconds:>7.1}s  {result}"));
+    }
+    println!("\n{:<14} {:>8}  result\n{}", "step", "time", rows.join("\n"));
+    failed.map_or_else(|| Ok(String::new()), Err)
+}
+
+pub(crate) fn fmt() -> Outcome {
+    run(cargo(["fmt", "--all", "--check"]))
+}
+
+pub(crate) fn tidy() -> Outcome {
+    let violations = tidy::check(&root())?;
+    for violation in &violations {
+        println!("{violation}");
+    }
+    match violations.len() {
+        0 => Ok(String::new()),
+        number => Err(format!("{number} violations")),
+    }
+}
+
+pub(crate) fn clippy() -> Outcome {
+    run(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+pub(crate) fn doc() -> Outcome {
+    let mut command = cargo(["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-Dwarnings");
+    run(command)
+}
+
+fn test() -> Outcome {
+    run(cargo(["test", "--workspace"]))
+}
+
+/// Has a target directory of its own: the flag goes to every crate, and would rebuild all of them
+/// each time in one that is shared.
+pub(crate) fn loom(mutants: bool) -> Outcome {
+    let mut command = cargo(["run", "--quiet", "--package", "chronicle-loom", "--release"]);
+    command.arg("--target-dir").arg(target_directory().join("loom"));
+    let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
+    if !flags.is_empty() {
+        flags.push(" ");
+    }
+    flags.push("--cfg chronicle_loom");
+    command.env("RUSTFLAGS", flags);
+    if mutants {
+        command.args(["--", "--mutants"]);
+    }
+    run(command)
+}
+
+pub(crate) fn bare_metal() -> Outcome {
+    let mut skipped = Vec::new();
+    for (target, packages) in BARE_METAL {
+        if let Err(why) = install(target) {
+            println!("SKIPPED bare-metal {target}: {why}");
+            skipped.push(*target);
+            continue;
+        }
+        for package in *packages {
+            println!("{package} for {target}");
+            run(cargo(["check", "--quiet", "--package", package, "--target", target]))
+                .map_err(|why| format!("{package} for {target}: {why}"))?;
+        }
+    }
+    if skipped.is_empty() {
+        Ok(String::new())
+    } else {
+        Ok(format!("SKIPPED {}", skipped.join(", ")))
+    }
+}
+
+/// Installs a target's standard library unless it is there.
+fn install(target: &str) -> Result<(), String> {
+    let listed = Command::new("rustup")
+        .args(["target", "list", "--installed"])
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("rustup: {error}"))?;
+    if String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.trim() == target) {
+        return Ok(());
+    }
+    let added = Command::new("rustup")
+        .args(["target", "add", target])
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("rustup: {error}"))?;
+    if added.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&added.stderr);
+    Err(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("rustup failed").to_owned())
+}
+
+/// The workspace's directory.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}
+
+fn target_directory() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+fn run(mut command: Command) -> Outcome {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(String::new()) } else { Err(format!("{command:?}: {status}")) }
+}
