@@ -128,6 +128,15 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         let epoch = control.begin_epoch(seen).ok_or(Error::EpochsExhausted)?;
         let barrier = platform.park().enlist();
         control.set_barrier(barrier);
+        if let Some(waiters) = visible_waiters(&notify) {
+            // Whoever slept through the last writer's death, or is about to by the last writer's
+            // barrier, looks again.
+            let _ = waiters.wake_all(platform.park());
+        }
+        // Frontier and hint are of this boot before the word that says so: a writer that is killed
+        // in between must not make the next one trust those of the boot before.
+        control.set_frontier(Frontier { segment: tail.segment.id, bytes: tail.frontier });
+        control.set_segment_index(&tail.position);
         control.set_writer_boot(platform.clock().boot());
         control.set_busy(None);
         control.set_durable_seq(control.durable_seq().max(durable.durable.seq));
@@ -243,7 +252,8 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         self.check_state()?;
         self.store_hint();
         let result = self.sync_all();
-        if result.is_err() {
+        // Where a file could only not be opened, nothing was lost and the next flush may succeed.
+        if let Err(Error::Platform { operation: Operation::Sync, .. }) = result {
             self.state = State::Poisoned;
             self.soft_end = 0;
             self.control.set_poisoned_boot(self.platform.clock().boot());

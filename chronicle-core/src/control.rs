@@ -32,9 +32,8 @@ pub(crate) struct Control<R> {
 
 impl<R: Region> Control<R> {
     pub(crate) fn check<E>(region: R) -> core::result::Result<Self, Error<E>> {
-        check_size(&region, CONTROL_FILE_SIZE).map_err(Error::format(Object::Control))?;
-        let bytes = region.copy_bytes(0).unwrap_or([0; ControlHeader::SIZE]);
-        let header = ControlHeader::decode(&bytes).map_err(Error::format(Object::Control))?;
+        let header = decode(&region, CONTROL_FILE_SIZE, ControlHeader::decode)
+            .map_err(Error::format(Object::Control))?;
         Ok(Self { region, header })
     }
 
@@ -98,6 +97,10 @@ impl<R: Region> Control<R> {
 
     pub(crate) fn writer_boot(&self) -> u64 {
         self.u64(control::WRITER_BOOT)
+    }
+
+    pub(crate) fn poisoned_boot(&self) -> u64 {
+        self.u64(control::POISONED_BOOT)
     }
 
     pub(crate) fn durable_seq(&self) -> u64 {
@@ -186,9 +189,8 @@ pub(crate) fn absent<P: Platform>(platform: &P) -> Error<P::Error> {
 
 /// Checks `notify.meta`.
 pub(crate) fn check_notify<R: Region, E>(region: R) -> core::result::Result<R, Error<E>> {
-    check_size(&region, NOTIFY_FILE_SIZE).map_err(Error::format(Object::Notify))?;
-    let bytes = region.copy_bytes(0).unwrap_or([0; NotifyHeader::SIZE]);
-    NotifyHeader::decode(&bytes).map_err(Error::format(Object::Notify))?;
+    decode(&region, NOTIFY_FILE_SIZE, NotifyHeader::decode)
+        .map_err(Error::format(Object::Notify))?;
     Ok(region)
 }
 
@@ -204,6 +206,27 @@ pub(crate) fn visible_waiters<R: RegionMut>(region: &R) -> Option<Waiters<'_>> {
 /// The same word for someone who may not raise the flag.
 pub(crate) fn visible_notify_seq<R: Region>(region: &R) -> Option<ReadU32<'_>> {
     region.read_u32(notify::VISIBLE_NOTIFY_SEQ as u64)
+}
+
+/// Decodes the head of a file and checks its size.
+///
+/// The head comes first, so that a file of another version is refused as such whatever its size is.
+pub(crate) fn decode<R: Region, T, const N: usize>(
+    region: &R,
+    expected_size: u64,
+    decode: impl FnOnce(&[u8; N]) -> core::result::Result<T, FormatError>,
+) -> core::result::Result<T, FormatError> {
+    let head = match region.copy_bytes(0) {
+        Some(bytes) => decode(&bytes)?,
+        None => {
+            return Err(FormatError::WrongSize {
+                found: region.size() as u64,
+                expected: expected_size,
+            });
+        }
+    };
+    check_size(region, expected_size)?;
+    Ok(head)
 }
 
 /// Checks that a file has the size of its kind.

@@ -72,6 +72,9 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
         }
     }
 
+    storage
+        .prepare(options.group_readable)
+        .map_err(Error::platform(Object::Control, Operation::Create))?;
     let queue_id = platform.entropy();
     let geometry = Geometry {
         size: options.segment_size,

@@ -129,8 +129,9 @@ pub enum Error<E> {
         /// The epoch in force.
         current: u32,
     },
-    /// A sync failed before: what was appended since the last successful one may be lost. This
-    /// appender appends no more; open the queue again.
+    /// A sync failed in this boot: what was appended since the last successful one may be lost, and
+    /// what the medium holds is not known. The queue can be read; it can be written to again after
+    /// a reboot.
     Poisoned,
     /// Type ids 0x0000 to 0x00FF and 0xFFFF are not for users.
     InvalidTypeId {
@@ -243,7 +244,7 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
                         write!(f, "; links, devices and directories are refused")
                     }
                     ErrorKind::Io => {
-                        write!(f, "; what was not durable may be lost, open the queue again")
+                        write!(f, "; what was not durable may be lost")
                     }
                     _ => Ok(()),
                 }
@@ -269,7 +270,7 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
             ),
             Self::Poisoned => write!(
                 f,
-                "a sync failed before: what was not durable then may be lost; open the queue again"
+                "a sync failed in this boot, what was not durable then may be lost; the queue can be read, and written to again after a reboot"
             ),
             Self::InvalidTypeId { found } => {
                 write!(f, "type id {found:#06x} is not for users, who have 0x0100 to 0xfffe")

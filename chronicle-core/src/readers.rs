@@ -10,7 +10,7 @@ use chronicle_sync::{
 };
 
 use crate::Result;
-use crate::control::check_size;
+use crate::control::decode;
 use crate::error::{Error, Operation};
 
 /// A reader's name, held: nobody else can read under it until this is dropped.
@@ -125,6 +125,8 @@ fn register<P: Platform>(
         last_crc: 0,
     };
     let _ = slots::store_in(&staged, READER_SLOTS, &slot);
+    let synced = storage.sync_staged(&staged);
+    synced.map_err(Error::platform(object.clone(), Operation::Sync))?;
     match storage.publish(staged) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             storage.open(object).map_err(Error::platform(object.clone(), Operation::Open))
@@ -139,9 +141,8 @@ pub(crate) fn check<R: Region, E>(
     queue_id: u64,
     object: &Object,
 ) -> core::result::Result<ReaderHeader, Error<E>> {
-    check_size(region, READER_FILE_SIZE).map_err(Error::format(object.clone()))?;
-    let bytes = region.copy_bytes(0).unwrap_or([0; ReaderHeader::SIZE]);
-    let header = ReaderHeader::decode(&bytes).map_err(Error::format(object.clone()))?;
+    let header = decode(region, READER_FILE_SIZE, ReaderHeader::decode)
+        .map_err(Error::format(object.clone()))?;
     if header.queue_id != queue_id {
         let source = FormatError::ForeignQueue { found: header.queue_id };
         return Err(Error::Format { object: object.clone(), source });

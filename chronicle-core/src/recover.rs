@@ -131,7 +131,7 @@ pub(crate) fn step<R: Region>(
         *seq += 1;
         return Ok(true);
     }
-    Ok(false)
+    if header.type_id.get() == 0 { Err(Fault::Internal) } else { Ok(false) }
 }
 
 /// Walks over whole records until there is none, or one is bad.
@@ -146,6 +146,9 @@ fn walk<R: Region>(
         let record = match record::look(&segment.region, cursor.offset) {
             Slot::Empty => return None,
             Slot::TooLong { length } => return Some(Fault::Length { found: length }),
+            Slot::Record(record) if record.end() > until => {
+                return Some(Fault::Length { found: record.length() });
+            }
             Slot::Record(record) => record,
         };
         if let Err(fault) =
@@ -213,6 +216,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
 
     let Cursor { offset, seq, epoch, time_max_ns, records } = cursor;
     let end = Position { segment: segment.id, offset, seq, epoch };
+    if control.poisoned_boot() == platform.clock().boot() {
+        return Err(Error::Poisoned);
+    }
     let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset);
     if is_durable {
         let fault = fault.unwrap_or(Fault::Missing { sealed_at: durable.offset });
@@ -331,7 +337,8 @@ impl<P: Platform> Recovery<'_, P> {
                 return Ok(Walked { segment, cursor, fault, sealed, segments_checked });
             };
             if seal == Seal::Open {
-                // Only write-back can have kept the next segment's records and not this one's seal.
+                // The writer died before it sealed, or a power loss took the seal and left the next
+                // segment's records.
                 segment.seal_at(cursor.offset);
             }
             cursor.offset = SEG_DATA_OFFSET;
@@ -375,8 +382,12 @@ impl<P: Platform> Recovery<'_, P> {
         };
         // That a next file exists proves nothing: it may have been prepared. Behind a segment that
         // is not sealed, only records that carry on from here show that the roll took place.
+        // The same shows a hint of this boot: a reader that began at the newest record may be there.
+        let is_hint =
+            self.same_boot && self.control.segment_index().is_some_and(|hint| hint.segment == id);
+        let entered = sealed || is_hint || next.has_records();
         Ok(start
-            .filter(|start| start.first_seq == cursor.seq && (sealed || next.has_records()))
+            .filter(|start| entered && start.first_seq == cursor.seq && start.epoch >= cursor.epoch)
             .map(|start| (next, start.epoch, start.time_floor_ns)))
     }
 
@@ -396,7 +407,9 @@ impl<P: Platform> Recovery<'_, P> {
         let size = self.geometry.size.bytes();
         let known = self.control.frontier().filter(|frontier| frontier.segment == segment.id);
         let wanted = match known {
-            Some(frontier) if self.same_boot => return Ok(frontier.bytes),
+            // Reserved again, which costs next to nothing, because the files may be a copy with
+            // holes in place of zeros.
+            Some(frontier) if self.same_boot => frontier.bytes,
             // Died between a roll and its first record: the new segment has its first step.
             None if self.same_boot => self.step_bytes.min(size),
             // Anything may have been written back, so all of it has to be looked at.

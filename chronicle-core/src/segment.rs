@@ -12,7 +12,7 @@ use chronicle_sync::{
 };
 
 use crate::Result;
-use crate::control::{Control, check_size};
+use crate::control::{Control, decode};
 use crate::error::{Damage, Error, Fault, Operation};
 
 /// What all segments of a queue have in common.
@@ -52,9 +52,8 @@ impl<R: Region> Segment<R> {
         geometry: &Geometry,
     ) -> core::result::Result<Self, Error<E>> {
         let object = Object::Segment(id);
-        check_size(&region, geometry.size.bytes()).map_err(Error::format(object.clone()))?;
-        let bytes = region.copy_bytes(0).unwrap_or([0; SegmentHeader::SIZE]);
-        let header = SegmentHeader::decode(&bytes).map_err(Error::format(object.clone()))?;
+        let header = decode(&region, geometry.size.bytes(), SegmentHeader::decode)
+            .map_err(Error::format(object.clone()))?;
         let differs = |at: usize, value: u64| Error::Format {
             object: object.clone(),
             source: FormatError::OutOfRange { at, value },

@@ -2,7 +2,7 @@
 
 use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId};
 use chronicle_sync::record::{self, Slot};
-use chronicle_sync::{ErrorKind, Platform, Region, Storage};
+use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 
 use crate::Result;
 use crate::control::{Control, Hint};
@@ -90,7 +90,9 @@ fn latest<P: Platform>(
     control: &Control<<P::Storage as Storage>::View>,
     geometry: &Geometry,
 ) -> Result<Position, P> {
-    if let Some(hint) = control.segment_index()
+    // The hint of another boot may lie behind the end that recovery will find.
+    if control.writer_boot() == platform.clock().boot()
+        && let Some(hint) = control.segment_index()
         && let Ok(segment) = view_segment(platform, hint.segment, geometry)
         && is_boundary(&segment, &hint)
     {
@@ -177,7 +179,8 @@ pub(crate) fn resume<P: Platform>(
     let start = segment.started()?;
     let on_log = match last_read {
         None => {
-            position.offset == SEG_DATA_OFFSET && start.first_seq == position.seq
+            position.offset == SEG_DATA_OFFSET
+                && (start.first_seq, start.epoch) == (position.seq, position.epoch)
                 || position.offset > SEG_DATA_OFFSET && start.first_seq <= position.seq
         }
         Some(last) => match record::look(&segment.region, last.offset) {

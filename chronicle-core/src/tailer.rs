@@ -167,7 +167,7 @@ impl<P: Platform> Tailer<P> {
                                 break record;
                             }
                         }
-                        Err(fault) => return Err(self.damaged(fault)),
+                        Err(fault) => self.leave_at_seal(fault)?,
                     }
                 }
                 Slot::Empty => {
@@ -175,9 +175,7 @@ impl<P: Platform> Tailer<P> {
                         return Ok(None);
                     }
                 }
-                Slot::TooLong { length } => {
-                    return Err(self.damaged(Fault::Length { found: length }));
-                }
+                Slot::TooLong { length } => self.leave_at_seal(Fault::Length { found: length })?,
             }
         };
         let header = *record.header();
@@ -310,7 +308,7 @@ impl<P: Platform> Tailer<P> {
                     let region = &self.segment.region;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
                         Ok(_) => self.offset = record.end(),
-                        Err(fault) => return Err(self.damaged(fault)),
+                        Err(fault) => self.leave_at_seal(fault)?,
                     }
                 }
                 Slot::Empty => {
@@ -318,9 +316,7 @@ impl<P: Platform> Tailer<P> {
                         return Ok(false);
                     }
                 }
-                Slot::TooLong { length } => {
-                    return Err(self.damaged(Fault::Length { found: length }));
-                }
+                Slot::TooLong { length } => self.leave_at_seal(Fault::Length { found: length })?,
             }
         }
     }
@@ -366,6 +362,16 @@ impl<P: Platform> Tailer<P> {
             EmptySlot::EndOfSegment => self.advance().map(|()| true),
             EmptySlot::Missing { sealed_at } => Err(self.damaged(Fault::Missing { sealed_at })),
             EmptySlot::Beyond { sealed_at } => Err(self.damaged(Fault::BeyondSeal { sealed_at })),
+        }
+    }
+
+    /// At bytes that are no record: the segment's end, if it is sealed right here, for then nobody
+    /// claims that there is one.
+    #[cold]
+    fn leave_at_seal(&mut self, fault: Fault) -> Result<(), P> {
+        match self.segment.seal()? {
+            Seal::At(end) if end == self.offset => self.advance(),
+            _ => Err(self.damaged(fault)),
         }
     }
 
@@ -418,11 +424,11 @@ impl<P: Platform> Tailer<P> {
     }
 }
 
-/// What a waiting reader looks for: a record in its slot, or the end of its segment.
+/// What a waiting reader looks for.
 #[inline]
 fn has_news<R: chronicle_sync::Region>(segment: &Segment<R>, offset: u64) -> bool {
-    record::is_committed(&segment.region, offset)
-        || segment.seal_word().is_some_and(|word| word.load_acquire() != Seal::Open.bits())
+    let committed = || record::is_committed(&segment.region, offset);
+    segment.seal_word().is_some_and(|word| seal::has_news(word, committed))
 }
 
 fn open_notify<P: Platform>(platform: &P) -> Result<Notify<P::Storage>, P> {

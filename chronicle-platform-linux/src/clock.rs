@@ -4,6 +4,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::platform::random;
+
 /// The clocks of this boot, read without a system call where the kernel offers a vDSO (`vdso(7)`).
 ///
 /// Time stands still while the machine is suspended (`clock_gettime(2)`, `CLOCK_MONOTONIC`).
@@ -17,18 +19,16 @@ impl LinuxClock {
     ///
     /// It is a hash of `/proc/sys/kernel/random/boot_id`, and of the offset of the monotonic clock
     /// where a time namespace has one (`time_namespaces(7)`): readings on both sides of such a
-    /// namespace cannot be compared. Without the boot's id it is a hash of the line `btime` of
-    /// `/proc/stat`, which moves when people set the time; without `/proc` it is 1.
+    /// namespace cannot be compared. Without `/proc` it is random: every process then takes the
+    /// others for those of another boot, which costs them time and misleads nobody.
     #[must_use]
     pub fn new() -> Self {
         let mut buffer = [0; 4096];
         let boot = read_text("/proc/sys/kernel/random/boot_id", &mut buffer)
-            .map(|id| hash(OFFSET_BASIS, id.trim_ascii()))
-            .or_else(|| {
-                let line = line_starting("btime ", read_text("/proc/stat", &mut buffer)?)?;
-                Some(hash(OFFSET_BASIS, line))
-            });
-        let Some(mut boot) = boot else { return Self { boot: 1 } };
+            .map(|id| hash(OFFSET_BASIS, id.trim_ascii()));
+        let Some(mut boot) = boot else {
+            return Self { boot: random().unwrap_or(1).max(1) };
+        };
         if let Some(offsets) = read_text("/proc/self/timens_offsets", &mut buffer)
             && let Some(line) = line_starting("monotonic", offsets)
             && line.iter().any(|byte| (b'1'..=b'9').contains(byte))

@@ -2,7 +2,8 @@
 //!
 //! They exclude each other between processes and, unlike `F_SETLK`, between two opens in one
 //! process; they end when the last descriptor of the open is closed, which the kernel does for a
-//! process that is killed. rustix does not have them, so this file calls the C library.
+//! process that is killed. rustix does not have them: unsafe lives here to call the
+//! C library.
 
 use core::ffi::c_int;
 

@@ -1,3 +1,7 @@
+//! Files mapped into memory.
+//!
+//! Unsafe lives here because a mapping is raw memory that the kernel is asked for and given back.
+
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::{NonNull, null_mut};

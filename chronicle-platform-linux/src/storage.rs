@@ -1,3 +1,7 @@
+//! Objects as files of a directory, reached through descriptors and never through paths.
+//!
+//! Unsafe lives here for one promise: a staged file is the region that its mapping is.
+
 use core::mem::MaybeUninit;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -94,6 +98,13 @@ impl Storage for LinuxStorage {
     type Map = LinuxMap;
     type Staged = LinuxStaged;
     type Guard = LinuxGuard;
+
+    /// Makes the readers' directory: a group member that registers a reader may write in there and
+    /// not beside it.
+    fn prepare(&self, group_readable: bool) -> Result<(), LinuxError> {
+        let readers = ObjectName { directory: Some(READERS_DIRECTORY), file: FileName::new() };
+        self.stage_directory(&readers, group_readable).map(drop)
+    }
 
     fn stage(&self, object: &Object, stage: &Stage) -> Result<LinuxStaged, LinuxError> {
         if stage.reserved > stage.length {

@@ -162,8 +162,10 @@ fn make_directory(path: &Path, group_readable: bool) -> io::Result<()> {
     let mode = if group_readable { 0o750 } else { 0o700 };
     match DirBuilder::new().mode(mode).create(path) {
         Ok(()) => {
-            // Whatever the umask took away.
-            fs::set_permissions(path, Permissions::from_mode(mode))?;
+            // Whatever the umask took away; a set-group-id bit that was inherited stays, or the
+            // files in it would belong to another group than the directory above says.
+            let inherited = fs::metadata(path)?.permissions().mode() & 0o2000;
+            fs::set_permissions(path, Permissions::from_mode(mode | inherited))?;
             // The queue is durable only if its own name is.
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
         }

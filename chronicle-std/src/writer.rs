@@ -70,7 +70,7 @@ impl QueueWriter {
     ///
     /// # Errors
     /// The system's. After a sync that failed the writer is of no more use: what was not durable
-    /// before may be lost. Open the queue again.
+    /// before may be lost, and the queue can be written to again only after a reboot.
     pub fn flush(&mut self) -> Result<(), QueueError> {
         self.appender.flush().map_err(|error| QueueError::from_core(&self.path, error))
     }

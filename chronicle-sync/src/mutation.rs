@@ -56,10 +56,16 @@ mutants! {
     NotifySeqNotMoved => "L2",
     /// The writer takes the flag down after it has woken instead of before.
     NotifyFlagClearedLate => "L2",
+    /// The sleeper samples the notify sequence Relaxed.
+    NotifySampleRelaxed => "L2",
+    /// The writer moves the notify sequence Relaxed.
+    NotifyStepRelaxed => "L2",
     /// No Release fence behind the odd generation.
     SeqlockNoReleaseFence => "L3",
     /// No Acquire fence before the second look at the generation.
     SeqlockNoAcquireFence => "L3",
+    /// The first look at the generation is Relaxed.
+    SeqlockRelaxedBegin => "L3",
     /// The even generation is stored Relaxed.
     SeqlockRelaxedEnd => "L3",
     /// A reader takes the words while the generation is odd.
@@ -68,6 +74,8 @@ mutants! {
     SealBeforeLastCommit => "L4",
     /// The reader moves on at a seal without a second look at its slot.
     SealNoSecondLook => "L4",
+    /// The seal is loaded Relaxed.
+    SealLoadRelaxed => "L4",
     /// The seal is stored Relaxed.
     SealStoreRelaxed => "L4",
     /// The wait does not count a seal as something to wake for.

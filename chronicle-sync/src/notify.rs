@@ -105,14 +105,25 @@ impl<'a> Waiters<'a> {
     /// Those of [`Park::wake`]; sleepers then wake by their time-out.
     #[cold]
     pub fn wake_all<P: Park>(self, park: &P) -> Result<(), P::Error> {
+        // ORDER: SeqCst, with the fence in `arm`, for the call that a writer makes when it opens: a
+        // sleeper that still counts on the last writer's kind of barrier is woken here, or sees the
+        // new writer's.
+        fence(Ordering::SeqCst);
         if !seeded(Mutant::NotifyFlagClearedLate) {
-            // ORDER: AcqRel, so that a sleeper's flag that is taken down here was raised by someone
-            // whose sample of the sequence is older than the step below.
+            // Before the step: whoever samples the sequence behind the step raises its flag behind
+            // this, so no flag that is taken down here belongs to a sleeper that the step does not
+            // keep from sleeping. ORDER: the Release step below keeps it in front.
             self.waiting.swap(0, Ordering::AcqRel);
         }
         if !seeded(Mutant::NotifySeqNotMoved) {
-            // ORDER: Release, with the Acquire load in `arm`.
-            self.notify_seq.fetch_add(1, Ordering::Release);
+            let order = if seeded(Mutant::NotifyStepRelaxed) {
+                Ordering::Relaxed
+            } else {
+                Ordering::Release
+            };
+            // ORDER: Release, with the Acquire load in `arm`: a sample that sees the step was made
+            // behind the swap.
+            self.notify_seq.fetch_add(1, order);
         }
         let woken = park.wake(self.notify_seq, EVERYBODY);
         if seeded(Mutant::NotifyFlagClearedLate) {
@@ -127,10 +138,13 @@ impl<'a> Waiters<'a> {
     /// `heavy` is [`Park::heavy_barrier`] where the writer's barrier is [`Barrier::Asymmetric`].
     #[must_use]
     pub fn arm(self, heavy: impl FnOnce()) -> Ticket<'a> {
+        let order =
+            if seeded(Mutant::NotifySampleRelaxed) { Ordering::Relaxed } else { Ordering::Acquire };
         // ORDER: Acquire, with the Release step in `wake_all`; sampled before the caller looks
         // again, so a wake-up after that look moves the word away from what was seen.
-        let seen = self.notify_seq.load(Ordering::Acquire);
-        // ORDER: Release keeps the sample above in front of the flag.
+        let seen = self.notify_seq.load(order);
+        // ORDER: Release costs nothing beside the barrier that follows. What keeps the flag from
+        // being taken down unseen is the Acquire sample above.
         self.waiting.store(1, Ordering::Release);
         if !seeded(Mutant::NotifyNoSleeperBarrier) {
             // ORDER: SeqCst, with `Barrier::light`: either the writer sees the flag, or the look

@@ -41,6 +41,13 @@ pub fn seal(word: &AtomicU64, end: u64) {
     word.store(Seal::At(end).bits(), order);
 }
 
+/// What a reader that waits at a slot looks for: a record there, or the end of the segment. A seal
+/// counts, because the record it waits for may be in the next segment.
+#[inline]
+pub fn has_news(word: ReadU64<'_>, committed: impl FnOnce() -> bool) -> bool {
+    committed() || word.load_acquire() != Seal::Open.bits() && !seeded(Mutant::WaitIgnoresRoll)
+}
+
 /// Finds out what the empty slot at `offset` means. `committed` looks at the slot again.
 ///
 /// # Errors
@@ -52,7 +59,8 @@ pub fn classify(
     committed: impl FnOnce() -> bool,
 ) -> Result<EmptySlot, FormatError> {
     // ORDER: Acquire, with the Release store in `seal`.
-    let bits = word.load_acquire();
+    let bits =
+        if seeded(Mutant::SealLoadRelaxed) { word.load_relaxed() } else { word.load_acquire() };
     let Seal::At(sealed_at) = Seal::from_bits(bits, segment_size)? else {
         return Ok(EmptySlot::Nothing);
     };

@@ -49,7 +49,11 @@ pub fn read<const N: usize>(
     let mut seen = 0;
     for _ in 0..tries {
         // ORDER: Acquire, with the Release store at the end of `write`.
-        seen = generation.load_acquire();
+        seen = if seeded(Mutant::SeqlockRelaxedBegin) {
+            generation.load_relaxed()
+        } else {
+            generation.load_acquire()
+        };
         if seen & 1 == 0 || seeded(Mutant::SeqlockOddAccepted) {
             let values = words.map(ReadU64::load_relaxed);
             if !seeded(Mutant::SeqlockNoAcquireFence) {

@@ -41,7 +41,8 @@ pub struct Stage {
 pub enum LockState {
     /// Nobody.
     Free,
-    /// Somebody, with what the holder wrote down, if it can be read.
+    /// Somebody, with what was written down last, if it can be read: for a moment that may still be
+    /// the holder before.
     Held(Option<Holder>),
     /// This process has no right to look.
     Unknown,
@@ -59,6 +60,15 @@ pub trait Storage {
     type Staged: RegionMut;
     /// A lock; dropping it, or the end of the process, releases it.
     type Guard;
+
+    /// Provides what objects need beside themselves, when a queue is made.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn prepare(&self, group_readable: bool) -> Result<(), Self::Error> {
+        let _ = group_readable;
+        Ok(())
+    }
 
     /// Makes an object without a name.
     ///
@@ -105,7 +115,7 @@ pub trait Storage {
     /// Provides real, zeroed space for a range that has none yet; what has space keeps its bytes.
     ///
     /// # Errors
-    /// `NoSpace`: the range must not be touched.
+    /// `NoSpace`: the range must not be touched. A range past the object's end is refused.
     fn reserve(&self, map: &Self::Map, range: Range<u64>) -> Result<(), Self::Error>;
 
     /// Makes the first store to each page of a reserved range cheap. A hint.
@@ -139,10 +149,11 @@ pub trait Storage {
     /// `Locked` if someone else, in this process or another, holds it.
     fn lock(&self, object: &Object) -> Result<Self::Guard, Self::Error>;
 
-    /// Writes into the lock's object who holds it, for people to read.
+    /// Writes into [`Object::WriterLock`] who holds it, for people to read.
     ///
     /// # Errors
-    /// The backend's; the lock holds all the same.
+    /// `Unsupported` for the guard of any other object, whose bytes are not for this; the backend's.
+    /// The lock holds all the same.
     fn inscribe(&self, guard: &Self::Guard, epoch: u32) -> Result<(), Self::Error>;
 
     /// Whether someone holds the lock on an object.

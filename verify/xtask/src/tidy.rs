@@ -15,6 +15,7 @@ const ATOMICS: &[&str] = &["chronicle-sync/src/primitive.rs", "chronicle-sync/sr
 const UNSAFE: &[&str] = &[
     "chronicle-platform-linux/src/lock.rs",
     "chronicle-platform-linux/src/region.rs",
+    "chronicle-platform-linux/src/storage.rs",
     "chronicle-sync/src/checksum.rs",
     "chronicle-sync/src/record.rs",
     "chronicle-sync/src/words.rs",

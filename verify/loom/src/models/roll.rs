@@ -1,9 +1,7 @@
 //! L5: a sleeper at the end of a segment wakes for the roll.
 //!
-//! What to wake for is the reader's predicate, which lies with the reader and not in the algorithms
-//! under test: here it is made of `observe` and `classify` as the reader's is.
+//! The reader here looks, classifies and sleeps in the order in which the queue's reader does.
 
-use chronicle_sync::mutation::{Mutant, is_selected};
 use chronicle_sync::seal::EmptySlot;
 use loom::sync::Arc;
 use loom::thread;
@@ -53,23 +51,17 @@ impl Queue {
 
     /// Sleeps until there is something at `index` of the old segment.
     fn wait(&self, index: usize) -> Found {
-        self.bell.wait(|| {
+        loop {
             if let Some(number) = self.tail.look(index) {
-                return Some(Found::Record(number));
-            }
-            if is_selected(Mutant::WaitIgnoresRoll) {
-                return None;
+                return Found::Record(number);
             }
             match self.tail.classify(index) {
-                EmptySlot::Nothing => None,
-                EmptySlot::Filled => self.tail.look(index).map(Found::Record),
-                EmptySlot::EndOfSegment => Some(Found::Roll),
-                missed => {
-                    claim!(false, "{missed:?} at slot {index}");
-                    None
-                }
+                EmptySlot::Nothing => self.bell.wait(|| self.tail.has_news(index).then_some(())),
+                EmptySlot::Filled => {}
+                EmptySlot::EndOfSegment => return Found::Roll,
+                missed => claim!(false, "{missed:?} at slot {index}"),
             }
-        })
+        }
     }
 
     fn expect_roll(&self, index: usize) {

@@ -2,7 +2,7 @@
 
 use chronicle_format::{RECORD_ALIGN, SegmentSize, record_size};
 use chronicle_sync::mutation::{Mutant, is_selected};
-use chronicle_sync::seal::{EmptySlot, classify, seal};
+use chronicle_sync::seal::{EmptySlot, classify, has_news, seal};
 use chronicle_sync::{AtomicU64, ReadU64};
 use loom::sync::Arc;
 use loom::thread;
@@ -77,6 +77,11 @@ impl Tail {
     pub(super) fn classify(&self, index: usize) -> EmptySlot {
         let word = ReadU64::from(&self.seal);
         classify(word, self.offset(index), Self::size(), || self.look(index).is_some()).unwrap()
+    }
+
+    /// Reader: whether a waiting reader at the slot at `index` has something to wake for.
+    pub(super) fn has_news(&self, index: usize) -> bool {
+        has_news(ReadU64::from(&self.seal), || self.look(index).is_some())
     }
 
     /// Reader: the start of the next segment, once this one's end was seen.

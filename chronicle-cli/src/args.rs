@@ -1,0 +1,183 @@
+//! The command line as types.
+
+use std::path::PathBuf;
+
+use chronicle_std::Start;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::demo::child::Role;
+use crate::parse;
+
+/// Append to, follow and inspect Chronicle queues. A queue is a directory.
+#[derive(Parser)]
+#[command(name = "chron-cli", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Append messages from files or standard input; makes the queue if there is none
+    Append(AppendArguments),
+    /// Print messages, from the beginning or where a named reader stopped
+    Tail(TailArguments),
+    /// Show a queue: its segments, its writer, its readers and how far they lag
+    Inspect(InspectArguments),
+    /// Make an empty queue
+    Create(CreateArguments),
+    /// Look at the registered readers of a queue
+    #[command(subcommand)]
+    Readers(ReadersCommand),
+    /// Measure throughput and latency on this machine, and survive a kill -9, in about 15 seconds
+    Demo(DemoArguments),
+    /// A process of the demo
+    #[command(hide = true, subcommand)]
+    DemoChild(Role),
+}
+
+#[derive(Args)]
+pub(crate) struct AppendArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Files to append one after the other; `-` or none for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// How messages are told apart
+    #[arg(long, value_enum, default_value_t = Framing::Lines)]
+    pub(crate) framing: Framing,
+    /// Type of the messages, decimal or 0x and hexadecimal, from 0x0100 to 0xFFFE
+    #[arg(long, value_name = "ID", default_value = "0x8000", value_parser = parse::type_id)]
+    pub(crate) type_id: u16,
+    /// Segment size of a new queue: a multiple of 4096, also as 4MiB or 1G [default: 128MiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse::segment_size)]
+    pub(crate) segment_size: Option<u64>,
+    /// Messages per wake-up of the readers, and per sync with --ack=durable. A batch never waits
+    /// for input [default: 1 with --ack, else 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) batch: Option<u64>,
+    /// Print the sequence number of every message once it is visible, or durable
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "visible"
+    )]
+    pub(crate) ack: Option<Ack>,
+    /// Make everything durable at the end
+    #[arg(long)]
+    pub(crate) flush: bool,
+    /// Print the summary as one line of JSON on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Framing {
+    /// A message is a line without its newline
+    Lines,
+    /// A message is its length as four bytes, little-endian, and its bytes
+    Len32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ack {
+    /// Once readers can see the message; it survives the death of this process
+    Visible,
+    /// Once the message survives a power loss
+    Durable,
+}
+
+#[derive(Args)]
+pub(crate) struct TailArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Wait for the queue, and for messages, instead of stopping at the end
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Read as this registered reader: go on where it committed, commit what was printed
+    #[arg(long, value_name = "NAME", value_parser = parse::reader_name)]
+    pub(crate) reader: Option<String>,
+    /// Register and commit nothing; what happens without --reader anyway
+    #[arg(long, conflicts_with = "reader")]
+    pub(crate) no_commit: bool,
+    /// Where to begin, unless the reader has a position: earliest, latest or seq:N
+    #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = parse::start)]
+    pub(crate) from: Start,
+    /// Stop after so many messages
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// How messages are printed
+    #[arg(long, value_enum, default_value_t = MessageFormat::Text)]
+    pub(crate) format: MessageFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MessageFormat {
+    /// Sequence number, time, type, length and payload, for people
+    Text,
+    /// The payload and a newline
+    Raw,
+    /// One object per line
+    Json,
+    /// The payload behind its length as four bytes, little-endian
+    Len32,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CreateArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Segment size: a multiple of 4096, also as 4MiB or 1G [default: 128MiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse::segment_size)]
+    pub(crate) segment_size: Option<u64>,
+    /// Leave out the checksums: nothing is promised after a power loss then
+    #[arg(long)]
+    pub(crate) no_checksums: bool,
+    /// Let the group read the queue and keep readers in it
+    #[arg(long)]
+    pub(crate) group_readable: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ReadersCommand {
+    /// List the readers, their positions and how far they lag
+    Ls(InspectArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct DemoArguments {
+    /// Where to put the demo's queues; they are removed at the end [default: /dev/shm if it has
+    /// room, else the temporary directory]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Measure a hundredth of the messages, for tests
+    #[arg(long, hide = true)]
+    pub(crate) quick: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_defined() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,21 @@
+//! `chron-cli create`.
+
+use chronicle_std::{Queue, WriterConfig};
+
+use crate::args::CreateArguments;
+use crate::failure::Failure;
+use crate::output;
+use crate::units::binary_size;
+
+pub(crate) fn run(arguments: &CreateArguments) -> Result<(), Failure> {
+    let mut config = WriterConfig::default();
+    config.segment_size = arguments.segment_size.unwrap_or(config.segment_size);
+    config.checksums = !arguments.no_checksums;
+    config.group_readable = arguments.group_readable;
+    let writer = Queue::create(&arguments.queue, config)?;
+    output::print(&format!(
+        "{}: a queue with segments of {}\n",
+        arguments.queue.display(),
+        binary_size(writer.segment_size())
+    ))
+}

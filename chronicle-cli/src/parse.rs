@@ -1,0 +1,101 @@
+//! Values of options, checked before anything is touched.
+
+use chronicle_std::Start;
+use chronicle_std::format::{ReaderName, SegmentSize, TypeId};
+
+/// A user's type id, decimal or with 0x.
+pub(crate) fn type_id(text: &str) -> Result<u16, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u16::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed
+        .ok()
+        .filter(|id| TypeId::user(*id).is_some())
+        .ok_or_else(|| "a message type is a number from 0x0100 (256) to 0xFFFE (65534)".to_owned())
+}
+
+/// A segment size in bytes, plain or with a suffix.
+pub(crate) fn segment_size(text: &str) -> Result<u64, String> {
+    let bytes = bytes(text).ok_or_else(|| {
+        "a size is a number of bytes, or one with K, M, G, KiB, MiB, GiB".to_owned()
+    })?;
+    SegmentSize::new(bytes).map(SegmentSize::bytes).map_err(|error| error.to_string())
+}
+
+/// A number of bytes: `4096`, `64K`, `4MiB`. Every suffix is a power of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, suffix) = text.split_at_checked(digits)?;
+    let shift = match suffix.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A reader's name, which becomes a file name.
+pub(crate) fn reader_name(text: &str) -> Result<String, String> {
+    ReaderName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+/// Where a reader begins.
+pub(crate) fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        _ => text
+            .strip_prefix("seq:")
+            .and_then(|digits| digits.parse().ok())
+            .map(Start::Seq)
+            .ok_or_else(|| "a place is earliest, latest or seq:N".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_id_is_decimal_or_hexadecimal_and_a_users() {
+        assert_eq!(type_id("256"), Ok(0x0100));
+        assert_eq!(type_id("0x8000"), Ok(0x8000));
+        assert_eq!(type_id("0XFFfe"), Ok(0xFFFE));
+        for bad in ["0", "255", "0xFFFF", "65536", "-1", "", "0x", "8000h", "0x+100"] {
+            assert!(type_id(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_size_has_a_binary_suffix_or_none() {
+        for (text, expected) in [
+            ("4096", 4096),
+            ("64K", 64 << 10),
+            ("4MiB", 4 << 20),
+            ("4194304", 4 << 20),
+            ("1g", 1 << 30),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(segment_size(text), Ok(expected), "{text}");
+        }
+        for bad in
+            ["", "0", "1", "4095", "9223372036854775808", "4MB", "MiB", "-4096", "99999999999999T"]
+        {
+            assert!(segment_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_word_or_a_sequence_number() {
+        assert_eq!(start("earliest"), Ok(Start::Earliest));
+        assert_eq!(start("latest"), Ok(Start::Latest));
+        assert_eq!(start("seq:17"), Ok(Start::Seq(17)));
+        for bad in ["", "seq:", "seq:x", "17", "seq:-1"] {
+            assert!(start(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `chron-cli tail`.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use chronicle_std::{Queue, QueueReader, ReaderConfig, WaitOutcome, WriterStatus};
+
+use crate::args::TailArguments;
+use crate::failure::{Failure, warn};
+use crate::message_format::write_message;
+use crate::output;
+
+/// Output is written, and the position committed, at the latest when there is so much of it.
+const BUFFER: usize = 128 << 10;
+
+pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
+    let mut reader = open(arguments)?;
+    let mut printed = Printed {
+        output: output::standard_output()?,
+        buffer: Vec::with_capacity(2 * BUFFER),
+        commits: arguments.reader.is_some(),
+    };
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let mut reported = None;
+    let result = loop {
+        if left == 0 {
+            break Ok(());
+        }
+        match reader.next() {
+            Ok(Some(message)) => {
+                write_message(&mut printed.buffer, &message, arguments.format);
+                left -= 1;
+                reported = None;
+                if printed.buffer.len() >= BUFFER {
+                    printed.settle(&mut reader)?;
+                }
+            }
+            Ok(None) if arguments.follow => {
+                printed.settle(&mut reader)?;
+                match reader.wait(None) {
+                    Ok(WaitOutcome::Writer(status)) if reported != Some(status) => {
+                        report(&arguments.queue, status);
+                        reported = Some(status);
+                    }
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    // What was read before an error is good.
+    printed.settle(&mut reader)?;
+    Ok(result?)
+}
+
+fn open(arguments: &TailArguments) -> Result<QueueReader, Failure> {
+    let mut config = ReaderConfig::default();
+    config.name.clone_from(&arguments.reader);
+    config.start = arguments.from;
+    loop {
+        match Queue::open_reader(&arguments.queue, config.clone()) {
+            Err(error) if arguments.follow && error.is_not_found() => {
+                Queue::wait_for(&arguments.queue, None)?;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Messages on their way out.
+struct Printed {
+    output: File,
+    buffer: Vec<u8>,
+    commits: bool,
+}
+
+impl Printed {
+    /// Writes what has gathered, and only then commits it: a message may be printed twice and never
+    /// not at all.
+    fn settle(&mut self, reader: &mut QueueReader) -> Result<(), Failure> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.output.write_all(&self.buffer).map_err(|error| Failure::output(&error))?;
+        self.buffer.clear();
+        if self.commits {
+            reader.commit()?;
+        }
+        Ok(())
+    }
+}
+
+/// Says once why nothing comes.
+fn report(queue: &Path, status: WriterStatus) {
+    let text = match status {
+        WriterStatus::Dead => "no writer is active: it has ended or died; still waiting",
+        WriterStatus::Stalled => {
+            "the writer has been stuck in the middle of a message; still waiting"
+        }
+        _ => return,
+    };
+    warn(queue, text);
+}
