@@ -5,13 +5,13 @@ use chronicle_std::format::{ReaderName, SegmentSize, TypeId};
 
 /// A user's type id, decimal or with 0x.
 pub(crate) fn type_id(text: &str) -> Result<u16, String> {
-    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u16::from_str_radix(digits, 16),
-        None => text.parse(),
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
     };
-    parsed
+    u16::from_str_radix(digits, radix)
         .ok()
-        .filter(|id| TypeId::user(*id).is_some())
+        .filter(|id| !digits.starts_with('+') && TypeId::user(*id).is_some())
         .ok_or_else(|| "a message type is a number from 0x0100 (256) to 0xFFFE (65534)".to_owned())
 }
 
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(type_id("256"), Ok(0x0100));
         assert_eq!(type_id("0x8000"), Ok(0x8000));
         assert_eq!(type_id("0XFFfe"), Ok(0xFFFE));
-        for bad in ["0", "255", "0xFFFF", "65536", "-1", "", "0x", "8000h", "0x+100"] {
+        for bad in ["0", "255", "0xFFFF", "65536", "-1", "", "0x", "8000h", "0x+100", "+256"] {
             assert!(type_id(bad).is_err(), "{bad:?}");
         }
     }

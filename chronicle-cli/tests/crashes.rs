@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use support::{Place, Running, patch, run};
 fn a_killed_writer_is_followed_at_once_and_loses_nothing_acknowledged() {
     let place = Place::new();
     let queue = place.queue();
+    let mut follower = Running::start(["tail", &queue, "-f", "--format", "raw"]);
     let mut acknowledged = Vec::new();
     for round in 0..6 {
         let mut writer = Running::start(["append", &queue, "--ack", "--segment-size", "64K"]);
@@ -46,7 +47,12 @@ fn a_killed_writer_is_followed_at_once_and_loses_nothing_acknowledged() {
         next.succeeded();
     }
 
-    let contents = String::from_utf8(place.contents()).unwrap();
+    let contents = place.contents();
+    let mut followed = vec![0; contents.len()];
+    follower.take_output().read_exact(&mut followed).unwrap();
+    assert!(followed == contents, "who followed all writers saw something else");
+
+    let contents = String::from_utf8(contents).unwrap();
     let mut lines = contents.lines();
     for (round, acknowledged) in acknowledged.into_iter().enumerate() {
         let mut index = 0;
@@ -91,10 +97,7 @@ fn records_lost_with_the_power_are_reported_when_the_queue_is_opened() {
     let segment = Path::new(&place.queue()).join("000000000.q");
     let control = Path::new(&place.queue()).join("control.meta");
     patch(&control, WRITER_BOOT, &1u64.to_le_bytes());
-    // Records of 64 bytes from 64 on; this is the payload of the one with sequence number 3, which
-    // no epoch record precedes in a queue's first epoch.
-    let place_of_3 = find(&segment, b"3");
-    patch(&segment, place_of_3, b"x");
+    patch(&segment, place_of_payload(&segment, b"3"), b"x");
 
     let outcome = run(["append", &place.queue()], b"new\n").succeeded();
     let warning = outcome.errors.lines().next().unwrap();
@@ -104,8 +107,8 @@ fn records_lost_with_the_power_are_reported_when_the_queue_is_opened() {
     assert_eq!(place.contents(), b"0\n1\n2\nnew\n");
 }
 
-/// Where the payload with this one byte lies: at the start of the second half of a 64-byte record.
-fn find(segment: &Path, payload: &[u8; 1]) -> u64 {
+/// Where the payload with this one byte lies, behind a record's header of 32 bytes.
+fn place_of_payload(segment: &Path, payload: &[u8; 1]) -> u64 {
     let bytes = std::fs::read(segment).unwrap();
     let header = 32;
     let mut offset = 64;

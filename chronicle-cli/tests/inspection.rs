@@ -29,7 +29,8 @@ fn an_empty_queue_has_no_last_sequence_number() {
     assert!(found["created_ns"].as_u64().unwrap() > 1_700_000_000_000_000_000);
     assert_eq!((&found["checksums"], &found["segments"]), (&json!(true), &json!(1)));
     assert_eq!(found["oldest"], json!({"segment": 0, "offset": 64, "seq": 0}));
-    assert_eq!(found["head"], found["oldest"]);
+    // Behind the record with which the queue's first writer began.
+    assert_eq!(found["head"], json!({"segment": 0, "offset": 128, "seq": 0}));
     assert_eq!(found["last_seq"], Value::Null);
     assert_eq!((&found["durable_seq"], &found["epoch"]), (&json!(0), &json!(1)));
     let nobody = json!({"status": "dead", "pid": null, "start_time": null, "epoch": null});
@@ -40,13 +41,13 @@ fn an_empty_queue_has_no_last_sequence_number() {
 #[test]
 fn lag_is_exact_in_messages_and_bytes() {
     let place = Place::new();
-    // Records of 32 bytes of header and a payload padded to 32 bytes.
+    // Records of 32 bytes of header and a payload padded to 32 bytes, behind one of the queue's own.
     place.append(b"a\nb\nc\nd\ne\n");
     for (name, limit) in [("one", "1"), ("three", "3"), ("all", "5")] {
         run(["tail", &place.queue(), "--reader", name, "--limit", limit], b"").succeeded();
     }
     let found = inspect(&place);
-    assert_eq!(found["head"], json!({"segment": 0, "offset": 64 + 5 * 64, "seq": 5}));
+    assert_eq!(found["head"], json!({"segment": 0, "offset": 128 + 5 * 64, "seq": 5}));
     assert_eq!(found["last_seq"], 4);
     let readers = found["readers"].as_array().unwrap();
     let lags: Vec<_> = readers
@@ -63,7 +64,7 @@ fn lag_is_exact_in_messages_and_bytes() {
             ("three", &json!(2), &json!(128))
         ]
     );
-    assert_eq!(readers[1]["committed"], json!({"segment": 0, "offset": 128, "seq": 1}));
+    assert_eq!(readers[1]["committed"], json!({"segment": 0, "offset": 192, "seq": 1}));
     assert_eq!((&readers[1]["active"], &readers[1]["policy"]), (&json!(false), &json!("durable")));
 }
 

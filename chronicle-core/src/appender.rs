@@ -536,6 +536,8 @@ impl<P: Platform, H: Probe> Drop for Appender<P, H> {
         if self.state == State::Open {
             self.store_hint();
         }
+        // For records that were appended quietly.
+        self.announce();
     }
 }
 

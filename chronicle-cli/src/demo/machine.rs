@@ -21,7 +21,8 @@ pub(crate) struct Machine {
     pub(crate) cpus: usize,
     pub(crate) model: Option<String>,
     pub(crate) kernel: String,
-    pub(crate) load: Option<String>,
+    /// How many processes wanted a CPU in the last minute.
+    pub(crate) load: Option<f64>,
     pub(crate) directory: PathBuf,
     pub(crate) file_system: Option<String>,
 }
@@ -34,7 +35,7 @@ impl Machine {
             kernel: kernel(),
             load: fs::read_to_string("/proc/loadavg")
                 .ok()
-                .and_then(|text| text.split(' ').next().map(str::to_owned)),
+                .and_then(|text| text.split(' ').next()?.parse().ok()),
             directory: directory.to_owned(),
             file_system: file_system(directory),
         }
@@ -42,14 +43,21 @@ impl Machine {
 
     pub(crate) fn text(&self) -> String {
         let model = self.model.as_deref().unwrap_or("model unknown");
-        let load = self.load.as_deref().unwrap_or("unknown");
-        format!(
-            "machine   {} CPUs ({model}), {}, load {load}\nqueues    in {} ({})\n",
+        let mut text = format!(
+            "machine   {} CPUs ({model}), {}\nqueues    in {} ({})\n",
             self.cpus,
             self.kernel,
             self.directory.display(),
             self.file_system.as_deref().unwrap_or("file system unknown")
-        )
+        );
+        if let Some(load) = self.load.filter(|load| *load > 0.3) {
+            text +=
+                &format!("          busy: load {load}, which the tails of the latencies show\n");
+        }
+        if self.cpus < 2 {
+            text += "          one CPU only: writer and reader take turns, latencies say little\n";
+        }
+        text
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chronicle_std::{Queue, WriterConfig};
 use serde::Serialize;
 
-use super::child::{Received, TYPE_ID};
+use super::child::{AT_MOST, Received, TYPE_ID, UNTIMED};
 use super::payload;
 use super::percentiles::Percentiles;
 use super::process::Process;
@@ -57,10 +57,16 @@ pub(crate) fn append_cost(
     let mut writer = Queue::open_publisher(&queue.0)?;
     let message = vec![0x5a; message_bytes];
     let started = Instant::now();
-    for _ in 0..messages {
-        writer.append(TYPE_ID, &message)?;
+    while writer.next_seq() < messages {
+        for _ in 0..UNTIMED {
+            writer.append(TYPE_ID, &message)?;
+        }
+        if started.elapsed() > AT_MOST {
+            break;
+        }
     }
     let elapsed = started.elapsed();
+    let messages = writer.next_seq();
     let nanoseconds_per_message = elapsed.as_nanos() as f64 / messages.max(1) as f64;
     Ok(AppendCost { message_bytes, messages, nanoseconds_per_message })
 }
@@ -81,13 +87,15 @@ pub(crate) fn throughput(
     messages: u64,
 ) -> Result<Throughput, Failure> {
     let queue = Scratch::new(directory, "throughput")?;
-    let arguments = vec![queue.argument(), number(messages), number(message_bytes)];
+    let mut arguments = vec![queue.argument(), number(message_bytes)];
     let receiver = Process::start("receive", arguments.clone())?.wait_until_ready()?;
+    arguments.push(number(messages));
     let sender = Process::start("send", arguments)?;
     let received: Received = receiver.finish()?;
     sender.finish::<()>()?;
     let elapsed = received.last_received_ns.saturating_sub(received.first_sent_ns);
     let seconds = elapsed.max(1) as f64 / 1e9;
+    let messages = received.messages;
     let messages_per_second = messages as f64 / seconds;
     Ok(Throughput {
         message_bytes,
@@ -102,8 +110,9 @@ pub(crate) fn throughput(
 pub(crate) fn ping_pong(directory: &Path, round_trips: u64) -> Result<Percentiles, Failure> {
     let there = Scratch::new(directory, "there")?;
     let back = Scratch::new(directory, "back")?;
-    let arguments = vec![there.argument(), back.argument(), number(round_trips)];
+    let mut arguments = vec![there.argument(), back.argument()];
     let echo = Process::start("echo", arguments.clone())?.wait_until_ready()?;
+    arguments.push(number(round_trips));
     let ping = Process::start("ping", arguments)?;
     let result = ping.finish()?;
     echo.finish::<()>()?;

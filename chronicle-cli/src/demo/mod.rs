@@ -46,9 +46,6 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let machine = Machine::look(directory);
     say(&machine.text())?;
     say("          default options: segments of 128 MiB, CRC-32C on and verified by readers\n")?;
-    if machine.cpus < 2 {
-        say("          ONE CPU ONLY: writer and reader take turns, latencies say little\n")?;
-    }
 
     say("\nappend: what it costs one thread, nobody reading\n")?;
     let mut append = Vec::new();
