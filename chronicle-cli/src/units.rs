@@ -23,7 +23,7 @@ pub(crate) fn scaled(value: f64) -> String {
         value if value >= 1e3 => (value / 1e3, "k"),
         value => (value, ""),
     };
-    format!("{} {unit}", three_digits(value))
+    format!("{} {unit}", three_digits(value)).trim_end().to_owned()
 }
 
 /// A time in nanoseconds: `830 ns`, `1.24 us`.

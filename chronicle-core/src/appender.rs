@@ -1,10 +1,11 @@
 //! The one writer of a queue.
 
-use core::ops::{Deref, DerefMut};
+mod claim;
+mod room;
 
 use chronicle_format::{
-    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, EpochRecord, Frontier, HEADER_SIZE, Object,
-    Position, RecordFlags, RecordHeader, SegmentId, SegmentSize, SegmentStart, TypeId, record_size,
+    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, EpochRecord, Frontier, Object, Position,
+    RecordFlags, RecordHeader, SegmentId, SegmentSize, TypeId, record_size,
 };
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Sealing};
@@ -13,11 +14,14 @@ use chronicle_sync::{
     Storage,
 };
 
+pub use claim::Claim;
+
 use crate::Result;
 use crate::control::{Control, absent, check_notify, check_size, visible_waiters};
 use crate::error::{Error, Operation};
 use crate::recover::{self, RecoveryReport, Tail};
-use crate::segment::{Geometry, Segment, open_or_create_segment, open_segment};
+use crate::segment::{Geometry, Segment, open_segment};
+use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment};
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
 pub const DEFAULT_STEP: u64 = 1 << 20;
@@ -44,7 +48,7 @@ type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 ///
 /// A record is visible to every reader when [`append`](Self::append) returns, and survives the death
 /// of any process. It survives a power loss once [`flush`](Self::flush) has returned.
-pub struct Appender<P: Platform, H: Probe = NoProbe> {
+pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     segment: Segment<Map<P>>,
     /// Where the next record goes.
     offset: u64,
@@ -62,6 +66,11 @@ pub struct Appender<P: Platform, H: Probe = NoProbe> {
     state: State,
     frontier: u64,
     step: u64,
+    /// Whether the next segment was asked for.
+    asked: bool,
+    /// The next segment, where it was prepared by [`prepare_next`](Self::prepare_next).
+    prepared: Option<PreparedSegment<P>>,
+    supply: S,
     geometry: Geometry,
     /// The first segment with bytes that were not synced.
     first_unsynced: SegmentId,
@@ -86,19 +95,19 @@ impl<P: Platform> Appender<P> {
     /// Takes the writer's lock, recovers what the last writer left behind, and begins a new epoch.
     ///
     /// # Errors
-    /// [`Error::NoQueue`], [`Error::WriterAlreadyActive`], [`Error::Format`] or [`Error::Damaged`],
-    /// all before anything was changed; or the platform's.
+    /// [`Error::NoQueue`], [`Error::WriterAlreadyActive`], [`Error::Poisoned`], [`Error::Format`] or
+    /// [`Error::Damaged`], all before any record was touched; or the platform's.
     pub fn open(platform: P, options: WriteOptions) -> Result<Self, P> {
-        Self::open_with_probe(platform, options, NoProbe)
+        Self::open_with(platform, options, NoProbe, NoSupply)
     }
 }
 
-impl<P: Platform, H: Probe> Appender<P, H> {
-    /// As [`open`](Appender::open), watched by `probe`.
+impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
+    /// As [`open`](Appender::open), watched by `probe`, and with prepared segments from `supply`.
     ///
     /// # Errors
     /// As [`open`](Appender::open).
-    pub fn open_with_probe(platform: P, options: WriteOptions, probe: H) -> Result<Self, P> {
+    pub fn open_with(platform: P, options: WriteOptions, probe: H, supply: S) -> Result<Self, P> {
         let storage = platform.storage();
         // Looked at before the lock file is made: where there is no queue nothing is left behind.
         drop(crate::control::view_control(&platform)?);
@@ -137,8 +146,8 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         // in between must not make the next one trust those of the boot before.
         control.set_frontier(Frontier { segment: tail.segment.id, bytes: tail.frontier });
         control.set_segment_index(&tail.position);
-        control.set_writer_boot(platform.clock().boot());
         control.set_busy(None);
+        control.set_writer_boot(platform.clock().boot());
         control.set_durable_seq(control.durable_seq().max(durable.durable.seq));
         // The epoch must never come again, not even if power is lost before anything else is synced.
         storage
@@ -162,6 +171,9 @@ impl<P: Platform, H: Probe> Appender<P, H> {
             state: State::Open,
             frontier,
             step,
+            asked: !S::SUPPLIES,
+            prepared: None,
+            supply,
             first_unsynced: durable.durable.segment,
             names_unsynced: true,
             checkpoint_generation: durable.generation,
@@ -230,7 +242,7 @@ impl<P: Platform, H: Probe> Appender<P, H> {
     ///
     /// # Errors
     /// As [`append`](Self::append).
-    pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H>, P> {
+    pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H, S>, P> {
         let mut end = self.end_of(length)?;
         if end > self.soft_end {
             self.make_room(length)?;
@@ -243,6 +255,20 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         Ok(Claim { length: length as u32, appender: self })
     }
 
+    /// Prepares the next segment now, so that the roll costs no more than a few stores. For programs
+    /// without threads, at a moment of their choosing; does nothing if it is prepared already.
+    ///
+    /// # Errors
+    /// The platform's. Nothing is lost: the roll makes the segment itself then.
+    pub fn prepare_next(&mut self) -> Result<(), P> {
+        self.check_state()?;
+        let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
+        if self.prepared.as_ref().is_none_or(|prepared| prepared.id() != id) {
+            self.prepared = prepare_segment(&self.platform, id)?;
+        }
+        Ok(())
+    }
+
     /// Makes everything appended so far durable: it survives a power loss when this returns.
     ///
     /// # Errors
@@ -252,8 +278,10 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         self.check_state()?;
         self.store_hint();
         let result = self.sync_all();
-        // Where a file could only not be opened, nothing was lost and the next flush may succeed.
-        if let Err(Error::Platform { operation: Operation::Sync, .. }) = result {
+        // Where a descriptor could only not be had, nothing was lost and the next flush may succeed.
+        if let Err(Error::Platform { operation: Operation::Sync, source, .. }) = &result
+            && source.kind() != ErrorKind::Exhausted
+        {
             self.state = State::Poisoned;
             self.soft_end = 0;
             self.control.set_poisoned_boot(self.platform.clock().boot());
@@ -374,94 +402,6 @@ impl<P: Platform, H: Probe> Appender<P, H> {
         }
     }
 
-    /// Provides space for a record: allocates ahead, or rolls to the next segment.
-    #[cold]
-    #[inline(never)]
-    fn make_room(&mut self, length: usize) -> Result<(), P> {
-        self.check_state()?;
-        if length as u64 > self.geometry.size.max_payload() {
-            return Err(self.too_large(length));
-        }
-        if self.end_of(length)? > self.geometry.size.bytes() {
-            self.roll()?;
-        }
-        let end = self.end_of(length)?;
-        if end > self.soft_end { self.extend(end) } else { Ok(()) }
-    }
-
-    /// Allocates space up to `end` and the slot behind it, and a step more if there is enough.
-    fn extend(&mut self, end: u64) -> Result<(), P> {
-        self.probe.at(Site::Extending);
-        let size = self.geometry.size.bytes();
-        let needed = (end + HEADER_SIZE).next_multiple_of(PAGE).min(size);
-        let wanted = (self.frontier + self.step).max(needed).min(size);
-        let reserved = match self.reserve(wanted) {
-            Err(error) if error.kind() == Some(ErrorKind::NoSpace) && needed < wanted => {
-                self.reserve(needed).map(|()| needed)
-            }
-            other => other.map(|()| wanted),
-        }?;
-        let new = self.frontier..reserved;
-        self.platform.storage().prefault(&self.segment.region, new);
-        self.set_frontier(reserved);
-        self.store_hint();
-        Ok(())
-    }
-
-    fn reserve(&self, up_to: u64) -> Result<(), P> {
-        self.platform
-            .storage()
-            .reserve(&self.segment.region, self.frontier..up_to)
-            .map_err(Error::platform(self.segment.object(), Operation::Reserve))
-    }
-
-    fn set_frontier(&mut self, bytes: u64) {
-        let size = self.geometry.size.bytes();
-        self.frontier = bytes;
-        self.control.set_frontier(Frontier { segment: self.segment.id, bytes });
-        // The slot behind the last record is polled by readers, so it has to have space as well; at
-        // the end of the segment there is none.
-        self.soft_end = if bytes >= size { size } else { bytes.saturating_sub(HEADER_SIZE) };
-    }
-
-    /// Goes on in the next segment.
-    fn roll(&mut self) -> Result<(), P> {
-        self.probe.at(Site::Rolling);
-        let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
-        self.control.set_busy(Some(self.platform.clock().now()));
-        let rolled = self.roll_to(id);
-        self.control.set_busy(None);
-        rolled
-    }
-
-    fn roll_to(&mut self, id: SegmentId) -> Result<(), P> {
-        let start = SegmentStart {
-            first_seq: self.next_seq,
-            time_floor_ns: self.time_max_ns,
-            epoch: self.epoch,
-        };
-        let reserved = self.step.min(self.geometry.size.bytes());
-        // 1. The next segment is whole before it has its name.
-        let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, &start)?;
-        self.platform.storage().prefault(&next.region, 0..reserved);
-        self.names_unsynced = true;
-        self.probe.at(Site::NextPublished);
-        // 2. The hint moves.
-        self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
-        self.probe.at(Site::HintMoved);
-        // 3. The old segment is sealed: readers at its end go on.
-        self.segment.seal_at(self.offset);
-        self.probe.at(Site::Sealed);
-        self.segment = next;
-        self.sealing = self.segment.sealing(&self.geometry);
-        self.offset = chronicle_format::SEG_DATA_OFFSET;
-        self.dirty_end = 0;
-        self.set_frontier(reserved);
-        // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
-        //    should it not follow, they have nothing to read.
-        Ok(())
-    }
-
     fn store_hint(&self) {
         self.control.set_segment_index(&self.position());
     }
@@ -531,13 +471,15 @@ impl<P: Platform, H: Probe> Appender<P, H> {
     }
 }
 
-impl<P: Platform, H: Probe> Drop for Appender<P, H> {
+impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
     fn drop(&mut self) {
         if self.state == State::Open {
             self.store_hint();
         }
         // For records that were appended quietly.
         self.announce();
+        self.supply.close();
+        self.remove_prepared();
     }
 }
 
@@ -548,62 +490,4 @@ fn open<P: Platform>(platform: &P, object: &Object) -> Result<Map<P>, P> {
 /// Space that a segment has from the beginning.
 pub(crate) fn first_reservation(size: SegmentSize) -> u64 {
     DEFAULT_STEP.min(size.bytes())
-}
-
-/// A record that is being filled in place: [`commit`](Self::commit) publishes it, dropping it leaves
-/// nothing.
-pub struct Claim<'a, P: Platform, H: Probe = NoProbe> {
-    appender: &'a mut Appender<P, H>,
-    length: u32,
-}
-
-impl<P: Platform, H: Probe> Claim<'_, P, H> {
-    /// Publishes the record and returns its sequence number.
-    ///
-    /// # Errors
-    /// [`Error::InvalidTypeId`]: nothing was published. [`Error::Fenced`].
-    pub fn commit(self, type_id: u16) -> Result<u64, P> {
-        let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
-        let appender = &mut *self.appender;
-        let header = appender.header(type_id);
-        // The claim was given for this place, so the record lies inside the region.
-        if let Some(end) = record::commit_in_place(
-            &mut appender.segment.region,
-            appender.offset,
-            &header,
-            self.length,
-            appender.sealing,
-            appender.dirty_end,
-        ) {
-            appender.offset = end;
-        }
-        let seq = appender.published(&header)?;
-        appender.announce();
-        Ok(seq)
-    }
-
-    /// Gives the claim up; the same as dropping it.
-    pub fn abort(self) {}
-}
-
-impl<P: Platform, H: Probe> Deref for Claim<'_, P, H> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        record::claimed(&self.appender.segment.region, self.appender.offset, self.length)
-            .unwrap_or(&[])
-    }
-}
-
-impl<P: Platform, H: Probe> DerefMut for Claim<'_, P, H> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let appender = &mut *self.appender;
-        record::claim(&mut appender.segment.region, appender.offset, self.length).unwrap_or(&mut [])
-    }
-}
-
-impl<P: Platform, H: Probe> Drop for Claim<'_, P, H> {
-    fn drop(&mut self) {
-        self.appender.control.set_busy(None);
-    }
 }

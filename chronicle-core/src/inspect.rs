@@ -5,7 +5,7 @@ use core::time::Duration;
 use chronicle_format::layout::reader;
 use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CTRL_VERSION, Holder, Object, Position, ReaderName, ReaderPolicy,
-    SEG_DATA_OFFSET, Seal, SegmentId, SegmentSize,
+    SEG_DATA_OFFSET, Seal, SegmentSize,
 };
 use chronicle_sync::{Clock, LockState, ObjectKind, Platform, RegionExt, Storage};
 
@@ -14,7 +14,7 @@ use crate::control::{check_size, view_control};
 use crate::error::{Error, Operation};
 use crate::readers;
 use crate::recover::newest_checkpoint;
-use crate::segment::{Geometry, segment_range, view_segment};
+use crate::segment::{Geometry, view_segment};
 use crate::start::Start;
 use crate::tailer::{TailOptions, Tailer};
 use crate::wait::{WriterStatus, holder, writer_status};
@@ -49,7 +49,7 @@ pub struct Inspection {
     pub oldest: Position,
     /// The end of the log.
     pub head: Head,
-    /// Segment files.
+    /// Segments with records, from the oldest to the head; one that is prepared does not count.
     pub segments: u32,
     /// Records below this survive a power loss.
     pub durable_seq: u64,
@@ -99,7 +99,6 @@ impl Inspection {
             .map_err(Error::platform(Object::Checkpoint, Operation::Open))?;
         check_size(&checkpoint, CHECKPOINT_FILE_SIZE).map_err(Error::format(Object::Checkpoint))?;
         newest_checkpoint(&checkpoint, control.queue_id())?;
-        let (low, high) = segment_range(platform)?.unwrap_or((SegmentId::FIRST, SegmentId::FIRST));
 
         let writer = match writer_status(platform, &control, IDLE_AFTER)? {
             WriterStatus::Alive => {
@@ -120,7 +119,7 @@ impl Inspection {
             checksums: control.checksums(),
             oldest,
             head,
-            segments: high.get() - low.get() + 1,
+            segments: head.position.segment.get() - oldest.segment.get() + 1,
             durable_seq: control.durable_seq(),
             epoch: control.epoch(),
             writer,

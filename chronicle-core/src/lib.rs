@@ -20,6 +20,7 @@ mod readers;
 mod recover;
 mod segment;
 mod start;
+mod supply;
 mod tailer;
 mod wait;
 
@@ -36,6 +37,7 @@ pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::Registration;
 pub use recover::{Cut, RecoveryReport};
 pub use start::Start;
+pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
 pub use tailer::{MessageView, TailOptions, Tailer};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus};
 

@@ -163,7 +163,10 @@ fn walk<R: Region>(
     None
 }
 
-/// Whole records of this segment behind a bad one: what a torn write-back left standing.
+/// Whole records of this segment behind its end: what a torn write-back left standing.
+///
+/// Looks at every place that a record can have. Payloads may imitate headers of long records, so the
+/// bytes that are checked in all are bounded; the count is then a lower one.
 fn records_behind<R: Region>(
     segment: &Segment<R>,
     geometry: &Geometry,
@@ -172,18 +175,25 @@ fn records_behind<R: Region>(
 ) -> u64 {
     let Some((checksum, seed)) = segment.sealing(geometry) else { return 0 };
     let mut found = 0;
-    let mut offset = cursor.offset + HEADER_SIZE;
-    while offset + HEADER_SIZE <= until {
-        offset = match record::look(&segment.region, offset) {
-            Slot::Record(record)
-                if record.header().seq >= cursor.seq
-                    && record.is_intact(&segment.region, checksum, seed) =>
-            {
-                found += 1;
-                record.end()
+    let mut offset = cursor.offset;
+    let mut budget = 2 * until.saturating_sub(offset);
+    while offset + HEADER_SIZE <= until && budget > 0 {
+        let record = match record::look(&segment.region, offset) {
+            Slot::Record(record) if record.end() <= until && record.header().seq >= cursor.seq => {
+                record
             }
-            _ => offset + HEADER_SIZE,
+            _ => {
+                offset += HEADER_SIZE;
+                continue;
+            }
         };
+        budget = budget.saturating_sub(record.end() - offset);
+        if record.is_intact(&segment.region, checksum, seed) {
+            found += 1;
+            offset = record.end();
+        } else {
+            offset += HEADER_SIZE;
+        }
     }
     found
 }
@@ -198,6 +208,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     step_bytes: u64,
 ) -> Result<Tail<<P::Storage as Storage>::Map>, P> {
     let durable = &durable.durable;
+    if control.poisoned_boot() == platform.clock().boot() {
+        return Err(Error::Poisoned);
+    }
     let recovery = Recovery {
         platform,
         control,
@@ -216,26 +229,27 @@ pub(crate) fn recover<P: Platform, H: Probe>(
 
     let Cursor { offset, seq, epoch, time_max_ns, records } = cursor;
     let end = Position { segment: segment.id, offset, seq, epoch };
-    if control.poisoned_boot() == platform.clock().boot() {
-        return Err(Error::Poisoned);
-    }
-    let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset);
+    // The word in control may be older than the checkpoint, or newer where a slot of it is damaged;
+    // it is never ahead of a sync.
+    let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset)
+        || seq < control.durable_seq();
     if is_durable {
         let fault = fault.unwrap_or(Fault::Missing { sealed_at: durable.offset });
         return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
     }
     // Looked at before anything is changed.
     let followers = recovery.followers(&segment, newest)?;
-    let fault = fault.or((followers.with_records > 0).then_some(Fault::Hole));
-
     let frontier = recovery.writable_end(&segment)?;
+    let records_behind = records_behind(&segment, geometry, &cursor, frontier);
+    let lost = followers.with_records > 0 || records_behind > 0;
+    let fault = fault.or(lost.then_some(Fault::Hole));
     probe.at(Site::Clearing);
     let cut = fault.map(|fault| Cut {
         at: Damage { segment: segment.id, offset, seq, fault },
-        records_behind: records_behind(&segment, geometry, &cursor, frontier),
+        records_behind,
         segments_removed: followers.with_records,
     });
-    recovery.remove(&segment, newest, &followers)?;
+    recovery.remove(&segment, newest)?;
     if sealed {
         segment.unseal();
     }
@@ -276,8 +290,6 @@ struct Walked<M> {
 struct Followers {
     /// Segments with records that do not carry on from the end.
     with_records: u32,
-    /// Segments without a valid head.
-    without_head: u32,
 }
 
 fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
@@ -424,10 +436,10 @@ impl<P: Platform> Recovery<'_, P> {
 
     /// Looks at the segments behind the end of the log.
     ///
-    /// An empty one was prepared for the next roll and is of use. One with records or without a head
-    /// is what a power loss left; where there was none, it is damage.
+    /// An empty one was prepared for the next roll. One with records or without a head is what a power
+    /// loss left; where there was none, it is damage.
     fn followers(&self, last: &Segment<Map<P>>, newest: SegmentId) -> Result<Followers, P> {
-        let mut followers = Followers { with_records: 0, without_head: 0 };
+        let mut followers = Followers { with_records: 0 };
         let mut id = newest;
         while id > last.id {
             match open_segment(self.platform, id, self.geometry) {
@@ -438,7 +450,7 @@ impl<P: Platform> Recovery<'_, P> {
                 }
                 Ok(segment) => followers.with_records += u32::from(segment.has_records()),
                 Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
-                Err(Error::Format { .. }) if !self.same_boot => followers.without_head += 1,
+                Err(Error::Format { .. }) if !self.same_boot => {}
                 Err(error) => return Err(error),
             }
             let Some(previous) = id.previous() else { break };
@@ -447,17 +459,10 @@ impl<P: Platform> Recovery<'_, P> {
         Ok(followers)
     }
 
-    /// Removes what is left of lost segments, from the highest down, so that a crash in between
-    /// leaves no gap.
-    fn remove(
-        &self,
-        last: &Segment<Map<P>>,
-        newest: SegmentId,
-        followers: &Followers,
-    ) -> Result<(), P> {
-        if followers.with_records + followers.without_head == 0 {
-            return Ok(());
-        }
+    /// Removes what lies behind the end: what is left of lost segments, and what a dead writer had
+    /// prepared, which may hold anything behind its first slot after a power loss and is quickly
+    /// made again. From the highest down, so that a crash in between leaves no gap.
+    fn remove(&self, last: &Segment<Map<P>>, newest: SegmentId) -> Result<(), P> {
         let mut id = newest;
         while id > last.id {
             let object = Object::Segment(id);

@@ -156,19 +156,14 @@ pub(crate) fn open_segment<P: Platform>(
     Segment::check(region, id, geometry)
 }
 
-/// Makes a segment and gives it its name, without ever replacing one.
-///
-/// The segment has `reserved` bytes of real space and is started with `start`, which is what makes
-/// it whole: it gets its name last.
-pub(crate) fn create_segment<P: Platform>(
+/// Makes a segment without a name and without a start, with `reserved` bytes of real space.
+pub(crate) fn stage_segment<P: Platform>(
     platform: &P,
     id: SegmentId,
     geometry: &Geometry,
     reserved: u64,
-    start: &SegmentStart,
-) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+) -> Result<(<P::Storage as Storage>::Staged, SegmentHeader), P> {
     let object = Object::Segment(id);
-    let created = || Error::platform(object.clone(), Operation::Create);
     let header = SegmentHeader {
         id,
         segment_size: geometry.size,
@@ -177,11 +172,35 @@ pub(crate) fn create_segment<P: Platform>(
     };
     let stage =
         Stage { length: geometry.size.bytes(), reserved, group_readable: geometry.group_readable };
-    let staged = platform.storage().stage(&object, &stage).map_err(created())?;
+    let staged = platform.storage().stage(&object, &stage);
+    let staged = staged.map_err(Error::platform(object, Operation::Create))?;
     staged.store_bytes(0, &header.encode());
-    staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
-    let region = platform.storage().publish(staged).map_err(created())?;
+    Ok((staged, header))
+}
+
+/// Gives a staged segment its name, without ever replacing one.
+pub(crate) fn publish_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    header: SegmentHeader,
+    staged: <P::Storage as Storage>::Staged,
+) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+    let region = platform.storage().publish(staged);
+    let region = region.map_err(Error::platform(Object::Segment(id), Operation::Create))?;
     Ok(Segment { region, id, header })
+}
+
+/// Makes a segment that is started with `start` before it gets its name.
+pub(crate) fn create_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    geometry: &Geometry,
+    reserved: u64,
+    start: &SegmentStart,
+) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
+    let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
+    staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
+    publish_segment(platform, id, header, staged)
 }
 
 /// The next segment, started with `start`: one that a predecessor prepared and nobody has entered,

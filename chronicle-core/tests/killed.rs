@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chronicle_core::{
-    Appender, NoProbe, Probe, Site, Start, WaitOutcome, WaitStrategy, WriteOptions,
+    Appender, NoProbe, NoSupply, Probe, Site, Start, WaitOutcome, WaitStrategy, WriteOptions,
 };
 use chronicle_sync::{Clock, Platform};
 use support::{Home, TYPE, assert_holds, drain, payload, platform};
@@ -65,7 +65,8 @@ fn the_writer_that_dies() {
     let passes_left = Cell::new(env::var(PASSES).unwrap().parse().unwrap());
     let probe = DieAt { site, passes_left };
     let platform = platform(Path::new(&queue));
-    let mut appender = Appender::open_with_probe(platform, WriteOptions::default(), probe).unwrap();
+    let mut appender =
+        Appender::open_with(platform, WriteOptions::default(), probe, NoSupply).unwrap();
     let mut acknowledged = std::io::stdout().lock();
     for _ in 0..400 {
         let number = appender.next_seq();
@@ -131,7 +132,8 @@ fn what_was_acknowledged_survives_a_death_at_every_step() {
             latest.push((count, home.tailer_from(Start::Latest).unwrap()));
         }
         let mut appender =
-            Appender::open_with_probe(home.platform(), WriteOptions::default(), NoProbe).unwrap();
+            Appender::open_with(home.platform(), WriteOptions::default(), NoProbe, NoSupply)
+                .unwrap();
         let next = appender.next_seq();
         assert_eq!(appender.append(TYPE, &payload(next)).unwrap(), next);
         let until = home.platform().clock().now().after(Duration::from_secs(10));
@@ -171,7 +173,7 @@ fn an_append_wakes_nobody_while_nobody_sleeps_and_a_killed_sleeper_costs_one_wak
     let home = Home::with_queue(1 << 20);
     let counts = Counts::default();
     let mut appender =
-        Appender::open_with_probe(home.platform(), WriteOptions::default(), &counts).unwrap();
+        Appender::open_with(home.platform(), WriteOptions::default(), &counts, NoSupply).unwrap();
     let mut tailer = home.tailer();
     for number in 0..1000 {
         appender.append(TYPE, &payload(number)).unwrap();
@@ -192,7 +194,7 @@ fn an_append_enters_the_kernel_only_at_the_edge_of_a_step_and_of_a_segment() {
     let home = Home::with_queue(1 << 20);
     let counts = Counts::default();
     let options = WriteOptions::default();
-    let mut appender = Appender::open_with_probe(home.platform(), options, &counts).unwrap();
+    let mut appender = Appender::open_with(home.platform(), options, &counts, NoSupply).unwrap();
     let count = 40_000;
     for number in 0..count {
         appender.append(TYPE, &payload(number)).unwrap();

@@ -127,6 +127,69 @@ fn a_tail_that_ends_before_the_durable_watermark_is_refused() {
     assert!(matches!(home.try_appender(), Err(Error::Damaged(_))));
 }
 
+#[test]
+fn a_damaged_checkpoint_slot_does_not_lower_the_watermark_of_this_boot() {
+    let home = Home::with_queue(65536);
+    let mut appender = home.appender();
+    for number in 0..20 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    appender.flush().unwrap();
+    drop(appender);
+    // The flush wrote the second slot.
+    home.flip_bit("checkpoint.meta", 4096 + 20);
+    home.flip_bit(FIRST, offset_of(&home, 12) + 40);
+    assert!(matches!(home.try_appender(), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn a_queue_whose_sync_failed_in_this_boot_can_be_read_and_not_written() {
+    use chronicle_sync::{Clock, Platform};
+    let home = filled(65536, 5);
+    let boot = home.platform().clock().boot();
+    home.write_at("control.meta", layout::control::POISONED_BOOT as u64, &boot.to_le_bytes());
+    assert!(matches!(home.try_appender(), Err(Error::Poisoned)));
+    assert_holds(&home.read_all(), 5);
+    // Another boot reads the medium anew.
+    home.write_at("control.meta", layout::control::POISONED_BOOT as u64, &[7; 8]);
+    home.appender();
+}
+
+#[test]
+fn a_writer_that_lost_its_epoch_appends_at_most_the_record_in_flight() {
+    let home = filled(65536, 5);
+    let mut appender = home.appender();
+    let newer = appender.epoch() + 1;
+    home.write_at("control.meta", layout::control::EPOCH as u64, &newer.to_le_bytes());
+    for _ in 0..3 {
+        let refused = appender.append(TYPE, &payload(5)).unwrap_err();
+        assert!(
+            matches!(refused, Error::Fenced { current, .. } if current == newer),
+            "{refused:?}"
+        );
+    }
+    assert!(home.read_all().len() <= 6);
+}
+
+#[test]
+fn a_payload_that_imitates_headers_does_not_slow_recovery_down() {
+    let home = Home::with_queue(1 << 20);
+    let mut appender = home.appender();
+    appender.append(TYPE, &payload(0)).unwrap();
+    let mut claim = appender.claim(1 << 19).unwrap();
+    for chunk in claim.chunks_exact_mut(32) {
+        // A length of a quarter of a mebibyte, a sequence number to come.
+        chunk[..8].copy_from_slice(&0x4_0001u64.to_le_bytes());
+        chunk[16..24].copy_from_slice(&1u64.to_le_bytes());
+    }
+    drop(claim);
+    drop(appender);
+    let begun = std::time::Instant::now();
+    let appender = home.appender();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!((appender.next_seq(), appender.recovery().cut), (1, None));
+}
+
 /// Write-back in any order: a hole, and whole records of the same life behind it.
 #[test]
 fn records_behind_a_hole_never_come_back() {
@@ -136,6 +199,8 @@ fn records_behind_a_hole_never_come_back() {
     home.forget_boot();
     let mut appender = home.appender();
     assert_eq!(appender.next_seq(), 9);
+    let cut = appender.recovery().cut.unwrap();
+    assert_eq!((cut.at.seq, cut.at.fault, cut.records_behind), (9, Fault::Hole, 10));
     // Records of the same sizes as before, so that every old one lies at a place of a new one.
     for number in 9..12 {
         appender.append(TYPE, &payload(number)).unwrap();

@@ -17,6 +17,7 @@ use rustix::fs::{
     fdatasync, fstat, fsync, ftruncate, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Call, LinuxError};
 use crate::lock::{Extent, LinuxGuard, holder, is_locked, process_id, try_lock, unlock};
@@ -109,6 +110,10 @@ impl Storage for LinuxStorage {
     fn stage(&self, object: &Object, stage: &Stage) -> Result<LinuxStaged, LinuxError> {
         if stage.reserved > stage.length {
             return Err(Call::Allocate.failed(Errno::INVAL));
+        }
+        // Beyond the limit ftruncate(2) would raise SIGXFSZ, whose default is to end the process.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| stage.length > limit) {
+            return Err(Call::Truncate.failed(Errno::FBIG));
         }
         let name = object.name();
         let directory = self.stage_directory(&name, stage.group_readable)?;

@@ -23,6 +23,9 @@ pub struct WriterConfig {
     pub group_readable: bool,
     /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default.
     pub allocation_step: u64,
+    /// Whether a thread prepares the next segment ahead of the writer; on by default. Without it the
+    /// append at a segment's edge makes the segment, which takes a millisecond or so.
+    pub preallocate: bool,
 }
 
 impl Default for WriterConfig {
@@ -32,6 +35,7 @@ impl Default for WriterConfig {
             checksums: true,
             group_readable: false,
             allocation_step: WriteOptions::default().step,
+            preallocate: true,
         }
     }
 }

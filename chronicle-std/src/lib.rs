@@ -21,6 +21,7 @@
 mod backend;
 mod config;
 mod error;
+mod preallocation;
 mod queue;
 mod reader;
 mod report;

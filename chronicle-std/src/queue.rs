@@ -4,10 +4,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chronicle_core::{Appender, Error, FormatError, ReaderName, TailOptions, Tailer, create};
+use chronicle_core::{
+    Appender, Error, FormatError, NoProbe, ReaderName, TailOptions, Tailer, create,
+};
 use chronicle_sync::{Clock, Platform, Watch};
 
 use crate::backend::{self, Backend, DirectoryWatch};
+use crate::preallocation::Preallocation;
 use crate::{QueueError, QueueReader, QueueReport, QueueWriter, ReaderConfig, WriterConfig};
 
 /// Looks at a directory between two hints that it changed: hints may get lost.
@@ -140,7 +143,9 @@ fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueErr
 
 fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
     let platform = backend::open(path)?;
-    let appender = Appender::open(platform, config.write_options())
+    let supply =
+        if config.preallocate { Preallocation::start(path)? } else { Preallocation::none() };
+    let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;
     Ok(QueueWriter::new(appender, path.to_owned()))
 }

@@ -1,10 +1,14 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
-use chronicle_core::{Appender, Claim, Position, RecoveryReport};
+use chronicle_core::{Appender, Claim, NoProbe, Position, RecoveryReport};
 
 use crate::QueueError;
 use crate::backend::Backend;
+use crate::preallocation::Preallocation;
+
+/// The appender that a [`QueueWriter`] drives.
+pub(crate) type WriterAppender = Appender<Backend, NoProbe, Preallocation>;
 
 /// The one writer of a queue.
 ///
@@ -12,12 +16,12 @@ use crate::backend::Backend;
 /// death of any process; it survives a power loss once [`flush`](Self::flush) has returned. Dropping
 /// the writer releases the queue to the next one.
 pub struct QueueWriter {
-    appender: Appender<Backend>,
+    appender: WriterAppender,
     path: PathBuf,
 }
 
 impl QueueWriter {
-    pub(crate) fn new(appender: Appender<Backend>, path: PathBuf) -> Self {
+    pub(crate) fn new(appender: WriterAppender, path: PathBuf) -> Self {
         Self { appender, path }
     }
 
@@ -114,7 +118,7 @@ impl QueueWriter {
 
 /// A message that is being filled in place.
 pub struct WriteClaim<'a> {
-    claim: Claim<'a, Backend>,
+    claim: Claim<'a, Backend, NoProbe, Preallocation>,
     path: &'a Path,
 }
 
@@ -122,7 +126,8 @@ impl WriteClaim<'_> {
     /// Publishes the message and returns its sequence number.
     ///
     /// # Errors
-    /// As [`QueueWriter::append`]; nothing is visible then.
+    /// For a type that is not valid: nothing is visible then. If the queue was taken from this
+    /// writer, the message may or may not be there.
     pub fn commit(self, type_id: u16) -> Result<u64, QueueError> {
         self.claim.commit(type_id).map_err(|error| QueueError::from_core(self.path, error))
     }

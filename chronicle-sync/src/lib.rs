@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_types, reason = "the words that the ban keeps out of other crates")]
 
 pub mod commit;
+pub mod handoff;
 pub mod lease;
 pub mod mutation;
 pub mod notify;

@@ -80,6 +80,12 @@ mutants! {
     SealStoreRelaxed => "L4",
     /// The wait does not count a seal as something to wake for.
     WaitIgnoresRoll => "L5",
+    /// What was made for another tag is taken.
+    HandoffStaleTaken => "L8",
+    /// A thing is handed over although it is not wanted any more.
+    HandoffPutUnchecked => "L8",
+    /// The taker looks at the state Relaxed.
+    HandoffTakeRelaxed => "L8",
     /// The same slot is written every time.
     SlotsAlwaysFirst => "L9",
     /// A slot is taken without its checksum.

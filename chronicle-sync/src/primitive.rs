@@ -17,6 +17,25 @@ pub(crate) use loom::{
     sync::atomic::{Ordering, fence},
 };
 
+/// loom's cell, or one with the same way in.
+#[cfg(chronicle_loom)]
+pub(crate) use loom::cell::UnsafeCell;
+
+#[cfg(not(chronicle_loom))]
+pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+#[cfg(not(chronicle_loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
+}
+
 /// A shared 32-bit word that may lie on a page mapped read-only: it can be loaded and nothing else.
 #[derive(Clone, Copy)]
 pub struct ReadU32<'r>(&'r AtomicU32);

@@ -17,6 +17,7 @@ const UNSAFE: &[&str] = &[
     "chronicle-platform-linux/src/region.rs",
     "chronicle-platform-linux/src/storage.rs",
     "chronicle-sync/src/checksum.rs",
+    "chronicle-sync/src/handoff.rs",
     "chronicle-sync/src/record.rs",
     "chronicle-sync/src/words.rs",
 ];

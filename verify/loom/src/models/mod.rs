@@ -1,6 +1,7 @@
 //! The models, by number.
 
 mod commit;
+mod handoff;
 mod notify;
 mod roll;
 mod seal;
@@ -29,8 +30,15 @@ impl Model {
 }
 
 /// All models.
-pub(crate) const ALL: &[&[Model]] =
-    &[commit::MODELS, notify::MODELS, seqlock::MODELS, seal::MODELS, roll::MODELS, slots::MODELS];
+pub(crate) const ALL: &[&[Model]] = &[
+    commit::MODELS,
+    notify::MODELS,
+    seqlock::MODELS,
+    seal::MODELS,
+    roll::MODELS,
+    handoff::MODELS,
+    slots::MODELS,
+];
 
 /// All models in one row.
 pub(crate) fn all() -> impl Iterator<Item = &'static Model> {

@@ -1,0 +1,156 @@
+//! Room for the next record: space ahead of the writer, and the roll to the next segment.
+
+use chronicle_format::{
+    Frontier, HEADER_SIZE, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
+};
+use chronicle_sync::{Clock, ErrorKind, Platform, Probe, Site, Storage};
+
+use super::{Appender, Map, PAGE};
+use crate::Result;
+use crate::error::{Error, Operation};
+use crate::segment::{Segment, open_or_create_segment, view_segment};
+use crate::supply::{PreparedSegment, RetiredSegment, Supply};
+
+/// Segments up to this size are asked for as soon as their predecessor is entered.
+const SMALL_SEGMENT: u64 = 4 << 20;
+
+impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
+    /// Provides space for a record: allocates ahead, or rolls to the next segment.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn make_room(&mut self, length: usize) -> Result<(), P> {
+        self.check_state()?;
+        if length as u64 > self.geometry.size.max_payload() {
+            return Err(self.too_large(length));
+        }
+        if self.end_of(length)? > self.geometry.size.bytes() {
+            self.roll()?;
+        }
+        let end = self.end_of(length)?;
+        if !self.asked && end > self.mark() {
+            self.asked = true;
+            if let Ok(next) = self.segment.id.next() {
+                self.supply.want(next);
+            }
+            self.set_soft_end();
+        }
+        if end > self.soft_end { self.extend(end) } else { Ok(()) }
+    }
+
+    /// How far the writer gets before it asks for the next segment: early enough that it is ready
+    /// in time, and late enough that a queue that is hardly used stays small.
+    fn mark(&self) -> u64 {
+        let size = self.geometry.size.bytes();
+        if size <= SMALL_SEGMENT { 0 } else { size / 4 }
+    }
+
+    /// Allocates space up to `end` and the slot behind it, and a step more if there is enough.
+    fn extend(&mut self, end: u64) -> Result<(), P> {
+        self.probe.at(Site::Extending);
+        let size = self.geometry.size.bytes();
+        let needed = (end + HEADER_SIZE).next_multiple_of(PAGE).min(size);
+        let wanted = (self.frontier + self.step).max(needed).min(size);
+        let reserved = match self.reserve(wanted) {
+            Err(error) if error.kind() == Some(ErrorKind::NoSpace) && needed < wanted => {
+                self.reserve(needed).map(|()| needed)
+            }
+            other => other.map(|()| wanted),
+        }?;
+        let new = self.frontier..reserved;
+        self.platform.storage().prefault(&self.segment.region, new);
+        self.set_frontier(reserved);
+        self.store_hint();
+        Ok(())
+    }
+
+    fn reserve(&self, up_to: u64) -> Result<(), P> {
+        self.platform
+            .storage()
+            .reserve(&self.segment.region, self.frontier..up_to)
+            .map_err(Error::platform(self.segment.object(), Operation::Reserve))
+    }
+
+    pub(super) fn set_frontier(&mut self, bytes: u64) {
+        self.frontier = bytes;
+        self.control.set_frontier(Frontier { segment: self.segment.id, bytes });
+        self.set_soft_end();
+    }
+
+    fn set_soft_end(&mut self) {
+        let size = self.geometry.size.bytes();
+        // The slot behind the last record is polled by readers, so it has to have space as well; at
+        // the end of the segment there is none.
+        let with_space =
+            if self.frontier >= size { size } else { self.frontier.saturating_sub(HEADER_SIZE) };
+        self.soft_end = if self.asked { with_space } else { with_space.min(self.mark()) };
+    }
+
+    /// Goes on in the next segment.
+    pub(super) fn roll(&mut self) -> Result<(), P> {
+        self.probe.at(Site::Rolling);
+        let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
+        self.control.set_busy(Some(self.platform.clock().now()));
+        let rolled = self.roll_to(id);
+        self.control.set_busy(None);
+        rolled
+    }
+
+    fn roll_to(&mut self, id: SegmentId) -> Result<(), P> {
+        let start = SegmentStart {
+            first_seq: self.next_seq,
+            time_floor_ns: self.time_max_ns,
+            epoch: self.epoch,
+        };
+        // 1. The next segment is whole before anything refers to it.
+        let (next, reserved) = self.next_segment(id, &start)?;
+        self.names_unsynced = true;
+        self.probe.at(Site::NextPublished);
+        // 2. The hint moves.
+        self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
+        self.probe.at(Site::HintMoved);
+        // 3. The old segment is sealed: readers at its end go on.
+        self.segment.seal_at(self.offset);
+        self.probe.at(Site::Sealed);
+        let old = core::mem::replace(&mut self.segment, next);
+        self.supply.retire(RetiredSegment { _segment: old });
+        self.asked = !S::SUPPLIES;
+        self.sealing = self.segment.sealing(&self.geometry);
+        self.offset = SEG_DATA_OFFSET;
+        self.dirty_end = 0;
+        self.set_frontier(reserved);
+        // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
+        //    should it not follow, they have nothing to read.
+        Ok(())
+    }
+
+    /// Removes the segment that was prepared and not needed. The lock is still held and this segment
+    /// not sealed, so nobody is in the next one.
+    pub(super) fn remove_prepared(&mut self) {
+        self.prepared = None;
+        let unneeded = self.segment.id.next().ok().filter(|id| {
+            view_segment(&self.platform, *id, &self.geometry)
+                .is_ok_and(|next| matches!(next.start::<P::Error>(), Ok(None)))
+        });
+        if let Some(id) = unneeded {
+            // What is left lying is removed by the next writer.
+            let _ = self.platform.storage().remove(&Object::Segment(id));
+        }
+    }
+
+    /// The next segment, started: a prepared one, or one that is made now. And how far it has space.
+    fn next_segment(
+        &mut self,
+        id: SegmentId,
+        start: &SegmentStart,
+    ) -> Result<(Segment<Map<P>>, u64), P> {
+        let prepared = self.prepared.take().filter(|prepared| prepared.id() == id);
+        if let Some(PreparedSegment { segment }) = prepared.or_else(|| self.supply.take(id)) {
+            segment.begin(start);
+            return Ok((segment, self.geometry.size.bytes()));
+        }
+        let reserved = self.step.min(self.geometry.size.bytes());
+        let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, start)?;
+        self.platform.storage().prefault(&next.region, 0..reserved);
+        Ok((next, reserved))
+    }
+}

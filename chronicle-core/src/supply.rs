@@ -1,0 +1,106 @@
+//! Segments that are prepared before they are needed, by somebody who has the time.
+
+use chronicle_format::{Object, SegmentId};
+use chronicle_sync::{ErrorKind, Platform, Storage};
+
+use crate::Result;
+use crate::control::view_control;
+use crate::error::{Error, Operation};
+use crate::segment::{Geometry, Segment, open_segment, publish_segment, stage_segment};
+
+/// A segment that has its name, all of its space, and pages that are ready to be stored to, and that
+/// nobody has started.
+pub struct PreparedSegment<P: Platform> {
+    pub(crate) segment: Segment<<P::Storage as Storage>::Map>,
+}
+
+impl<P: Platform> PreparedSegment<P> {
+    /// The segment's id.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.segment.id
+    }
+}
+
+/// A segment that was rolled out of. Dropping it unmaps it, which takes its time.
+pub struct RetiredSegment<P: Platform> {
+    pub(crate) _segment: Segment<<P::Storage as Storage>::Map>,
+}
+
+impl<P: Platform> From<PreparedSegment<P>> for RetiredSegment<P> {
+    /// A prepared segment that is not needed: its file stays for the writer to come to.
+    fn from(prepared: PreparedSegment<P>) -> Self {
+        Self { _segment: prepared.segment }
+    }
+}
+
+/// Prepares a segment of a queue, wherever there is time for it: allocates all of its space, makes
+/// its pages ready, and gives it its name without replacing anything.
+///
+/// May run beside the writer, in another thread of its process. `None` if the writer was first and
+/// has made the segment itself.
+///
+/// # Errors
+/// The platform's; nothing is left behind, and the writer makes the segment itself when it needs it.
+pub fn prepare_segment<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+) -> Result<Option<PreparedSegment<P>>, P> {
+    let geometry = Geometry::of(&view_control(platform)?);
+    let size = geometry.size.bytes();
+    let storage = platform.storage();
+    let (staged, header) = stage_segment(platform, id, &geometry, size)?;
+    let segment = match publish_segment(platform, id, header, staged) {
+        Ok(segment) => segment,
+        Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
+            let existing = open_segment(platform, id, &geometry)?;
+            if existing.start()?.is_some() || existing.has_records() {
+                return Ok(None);
+            }
+            // Prepared by an earlier writer, perhaps with less space. Should this writer start it
+            // just now, more space does it no harm.
+            storage
+                .reserve(&existing.region, 0..size)
+                .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
+            existing
+        }
+        Err(error) => return Err(error),
+    };
+    storage.prefault(&segment.region, 0..size);
+    Ok(Some(PreparedSegment { segment }))
+}
+
+/// Where an appender gets prepared segments from. Nothing here may wait: an append is in progress.
+pub trait Supply<P: Platform> {
+    /// Whether there is any use in asking.
+    const SUPPLIES: bool = true;
+
+    /// The writer will need this segment soon.
+    fn want(&mut self, id: SegmentId);
+
+    /// The segment, if it is ready. What was prepared for another id is not for this one.
+    fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<P>>;
+
+    /// The writer closes: nothing is prepared any more when this returns.
+    fn close(&mut self) {}
+
+    /// Takes a segment that the writer has left, to unmap it elsewhere.
+    fn retire(&mut self, segment: RetiredSegment<P>) {
+        drop(segment);
+    }
+}
+
+/// Supplies nothing: the appender makes every segment when it needs it, or before, where
+/// [`prepare_next`](crate::Appender::prepare_next) is called.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSupply;
+
+impl<P: Platform> Supply<P> for NoSupply {
+    const SUPPLIES: bool = false;
+
+    fn want(&mut self, _: SegmentId) {}
+
+    fn take(&mut self, _: SegmentId) -> Option<PreparedSegment<P>> {
+        None
+    }
+}

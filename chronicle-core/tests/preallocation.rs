@@ -1,0 +1,166 @@
+//! Segments that are prepared before they are needed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt;
+use std::rc::Rc;
+
+use chronicle_core::{
+    Appender, NoProbe, PreparedSegment, SegmentId, Supply, WriteOptions, prepare_segment,
+};
+use chronicle_platform_linux::LinuxPlatform;
+use support::{Home, TYPE, assert_holds, payload};
+
+const SIZE: u64 = 65536;
+
+fn inode(home: &Home, segment: u32) -> Option<u64> {
+    let name = format!("{segment:09}.q");
+    std::fs::metadata(home.file(&name)).ok().map(|metadata| metadata.ino())
+}
+
+/// Appends until the appender is in this segment; returns how many records there are then.
+fn fill_up_to<S: Supply<LinuxPlatform>>(
+    appender: &mut Appender<LinuxPlatform, NoProbe, S>,
+    segment: u32,
+) -> u64 {
+    while appender.position().segment.get() < segment {
+        let number = appender.next_seq();
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    appender.next_seq()
+}
+
+#[test]
+fn open_or_create_preserves_preallocated() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    // Published beside the writer, which was not told.
+    let prepared = prepare_segment(&home.platform(), SegmentId::new(1).unwrap()).unwrap().unwrap();
+    let before = inode(&home, 1).unwrap();
+    let count = fill_up_to(&mut appender, 2);
+    assert_eq!(inode(&home, 1).unwrap(), before, "the prepared file was replaced");
+    assert_eq!(prepared.id().get(), 1);
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn a_segment_that_the_writer_made_first_is_left_alone() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let count = fill_up_to(&mut appender, 3);
+    for id in 0..=3 {
+        let id = SegmentId::new(id).unwrap();
+        assert!(prepare_segment(&home.platform(), id).unwrap().is_none());
+    }
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn prepare_next_makes_the_roll_use_what_is_there() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let mut count = 0;
+    for segment in 1..6 {
+        appender.prepare_next().unwrap();
+        appender.prepare_next().unwrap();
+        let before = inode(&home, segment).unwrap();
+        count = fill_up_to(&mut appender, segment);
+        assert_eq!(inode(&home, segment).unwrap(), before);
+    }
+    assert_holds(&home.read_all(), count);
+}
+
+/// What a supply was asked for, and what it has.
+#[derive(Default)]
+struct Shelf {
+    wanted: Vec<u32>,
+    ready: Option<PreparedSegment<LinuxPlatform>>,
+    taken: Vec<u32>,
+}
+
+#[derive(Clone, Default)]
+struct Shelves(Rc<RefCell<Shelf>>);
+
+impl Supply<LinuxPlatform> for Shelves {
+    fn want(&mut self, id: SegmentId) {
+        self.0.borrow_mut().wanted.push(id.get());
+    }
+
+    fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<LinuxPlatform>> {
+        let mut shelf = self.0.borrow_mut();
+        shelf.taken.push(id.get());
+        shelf.ready.take_if(|ready| ready.id() == id)
+    }
+}
+
+#[test]
+fn stale_prealloc_is_ignored() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    // Ready for a segment that is far ahead; the writer must not take it for the next one.
+    let far = prepare_segment(&home.platform(), SegmentId::new(40).unwrap()).unwrap();
+    shelves.0.borrow_mut().ready = far;
+    let count = fill_up_to(&mut appender, 3);
+    assert_eq!(shelves.0.borrow().wanted, [1, 2, 3, 4], "asked once for each");
+    assert_eq!(shelves.0.borrow().taken, [1, 2, 3]);
+    assert!(shelves.0.borrow().ready.is_some());
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn a_prepared_segment_is_taken_at_the_roll() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut count = 0;
+    for segment in 1..5u32 {
+        let id = SegmentId::new(segment.into()).unwrap();
+        shelves.0.borrow_mut().ready = prepare_segment(&home.platform(), id).unwrap();
+        let before = inode(&home, segment).unwrap();
+        count = fill_up_to(&mut appender, segment);
+        assert!(shelves.0.borrow().ready.is_none());
+        assert_eq!(inode(&home, segment).unwrap(), before);
+    }
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn a_writer_that_closes_leaves_no_prepared_segment() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let count = fill_up_to(&mut appender, 1);
+    appender.prepare_next().unwrap();
+    assert!(inode(&home, 2).is_some());
+    drop(appender);
+    assert_eq!(inode(&home, 2), None);
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn what_a_dead_writer_had_prepared_is_made_anew() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let count = fill_up_to(&mut appender, 1);
+    drop(appender);
+    // As one that was killed leaves it; and whatever a power loss left behind its first slot.
+    drop(prepare_segment(&home.platform(), SegmentId::new(2).unwrap()).unwrap());
+    home.write_at("000000002.q", 4096, &[0xab; 4096]);
+    let mut appender = home.appender();
+    assert_eq!((inode(&home, 2), appender.recovery().cut), (None, None));
+    let more = fill_up_to(&mut appender, 4);
+    assert!(more > count);
+    assert_holds(&home.read_all(), more);
+}
