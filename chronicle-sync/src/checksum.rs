@@ -49,23 +49,28 @@ impl Checksum {
     #[inline]
     #[must_use]
     pub fn record(self, seed: CrcState, header: &RecordHeader, payload: &[u8]) -> u32 {
-        // The header as its checksum sees it, as words: the checksum's own half is zero.
-        let [first, second, third] = header.words();
-        let header_words = [payload.len() as u64 + 1, first, second, third];
         match self.0 {
             Kind::Table => header.crc(seed, payload),
             #[cfg(target_arch = "x86_64")]
             Kind::Sse42 => {
                 // SAFETY: `detect` makes this kind only where CPUID reports SSE4.2.
-                !unsafe { sse42(seed.register(), header_words, payload) }
+                !unsafe { sse42(seed.register(), header_words(header, payload), payload) }
             }
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
             Kind::Arm => {
                 // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
-                !unsafe { arm(seed.register(), header_words, payload) }
+                !unsafe { arm(seed.register(), header_words(header, payload), payload) }
             }
         }
     }
+}
+
+/// The header as its checksum sees it, as words: the checksum's own half is zero.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "crc")))]
+#[inline(always)]
+fn header_words(header: &RecordHeader, payload: &[u8]) -> [u64; 4] {
+    let [first, second, third] = header.words();
+    [payload.len() as u64 + 1, first, second, third]
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -117,8 +117,9 @@ pub(crate) fn bare_metal() -> Outcome {
         }
         for package in *packages {
             println!("{package} for {target}");
-            run(cargo(["check", "--quiet", "--package", package, "--target", target]))
-                .map_err(|why| format!("{package} for {target}: {why}"))?;
+            let mut command = cargo(["check", "--quiet", "--package", package, "--target", target]);
+            command.env("RUSTFLAGS", "-Dwarnings");
+            run(command).map_err(|why| format!("{package} for {target}: {why}"))?;
         }
     }
     if skipped.is_empty() {
