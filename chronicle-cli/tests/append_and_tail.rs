@@ -197,7 +197,6 @@ fn a_reader_begins_where_it_is_told() {
 }
 
 #[test]
-#[ignore = "chronicle-core begins at the writer's hint, which may lie a whole allocation step back"]
 fn a_new_reader_from_latest_gets_only_what_comes_later() {
     let place = Place::new();
     let queue = place.queue();
@@ -214,7 +213,6 @@ fn a_new_reader_from_latest_gets_only_what_comes_later() {
 }
 
 #[test]
-#[ignore = "chronicle-core passes over messages before the asked one although there is a position"]
 fn a_place_to_begin_means_nothing_to_a_reader_that_has_a_position() {
     let place = Place::new();
     let queue = place.queue();
@@ -228,7 +226,6 @@ fn a_place_to_begin_means_nothing_to_a_reader_that_has_a_position() {
 }
 
 #[test]
-#[ignore = "chronicle-core registers the start of the segment that holds the asked message"]
 fn a_new_reader_from_a_message_keeps_that_place_from_the_beginning() {
     let place = Place::new();
     let queue = place.queue();

@@ -248,3 +248,15 @@ fn newest_segment(place: &Place) -> std::path::PathBuf {
     let id = inspection["head"]["segment"].as_u64().unwrap();
     Path::new(&place.queue()).join(format!("{id:09}.q"))
 }
+
+#[test]
+fn a_directory_that_holds_other_things_does_not_become_a_queue() {
+    let place = Place::new();
+    std::fs::write(place.root().join("letter.txt"), b"dear all").unwrap();
+    let before = snapshot(place.root());
+    let home = place.root().to_str().unwrap();
+    let outcome = run(["append", home], b"a\n");
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.errors.contains("letter.txt"), "{}", outcome.errors);
+    assert!(snapshot(place.root()) == before);
+}

@@ -171,7 +171,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             state: State::Open,
             frontier,
             step,
-            asked: !S::SUPPLIES,
+            asked: true,
             prepared: None,
             supply,
             first_unsynced: durable.durable.segment,
@@ -187,6 +187,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             probe,
             _lock: lock,
         };
+        appender.asked = !appender.asks();
         appender.set_frontier(frontier);
         appender.begin_in_segment(position.epoch, durable.durable.seq)?;
         appender.store_hint();

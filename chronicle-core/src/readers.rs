@@ -5,6 +5,7 @@ use chronicle_format::{
     FormatError, Object, Position, READER_FILE_SIZE, READER_SLOTS, ReaderHeader, ReaderName,
     ReaderPolicy, ReaderSlot,
 };
+use chronicle_sync::record::Record;
 use chronicle_sync::{
     Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage, Storage, slots,
 };
@@ -29,22 +30,32 @@ pub(crate) struct LastRead {
     pub(crate) timestamp_ns: u64,
 }
 
+impl LastRead {
+    #[inline(always)]
+    pub(crate) fn of(record: &Record) -> Self {
+        let timestamp_ns = record.header().timestamp_ns;
+        Self { offset: record.offset(), crc: record.crc(), timestamp_ns }
+    }
+}
+
 impl<P: Platform> Registration<P> {
-    /// Takes a name; the first time it is registered, at `begin`.
+    /// Takes a name, and says whether it is new: then it is registered at `begin`.
     pub(crate) fn open(
         platform: &P,
         name: &ReaderName,
         policy: ReaderPolicy,
         queue_id: u64,
         group_readable: bool,
-        begin: impl FnOnce() -> Result<Position, P>,
-    ) -> Result<Self, P> {
+        begin: impl FnOnce() -> Result<(Position, Option<LastRead>), P>,
+    ) -> Result<(Self, bool), P> {
         let object = Object::Reader(name.clone());
         let storage = platform.storage();
+        let mut is_new = false;
         let region = match storage.open(&object) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let header = ReaderHeader { queue_id, policy };
-                register(platform, &object, &header, group_readable, &begin()?)?
+                is_new = true;
+                register(platform, &object, &header, group_readable, begin()?)?
             }
             other => other.map_err(Error::platform(object.clone(), Operation::Open))?,
         };
@@ -60,7 +71,7 @@ impl<P: Platform> Registration<P> {
         check(&region, queue_id, &object)?;
         let slot = load(&region, &object)?;
         region.publish_u32(reader::HOLDER_PID as u64, storage.process_id());
-        Ok(Self { name: name.clone(), region, slot, _lock: lock })
+        Ok((Self { name: name.clone(), region, slot, _lock: lock }, is_new))
     }
 
     /// The name.
@@ -110,7 +121,7 @@ fn register<P: Platform>(
     object: &Object,
     header: &ReaderHeader,
     group_readable: bool,
-    begin: &Position,
+    (next, last): (Position, Option<LastRead>),
 ) -> Result<<P::Storage as Storage>::Map, P> {
     let storage = platform.storage();
     let stage = Stage { length: READER_FILE_SIZE, reserved: READER_FILE_SIZE, group_readable };
@@ -119,10 +130,10 @@ fn register<P: Platform>(
     staged.store_bytes(0, &header.encode());
     let slot = ReaderSlot {
         generation: 1,
-        next: *begin,
-        last_offset: 0,
-        last_timestamp_ns: 0,
-        last_crc: 0,
+        next,
+        last_offset: last.map_or(0, |last| last.offset),
+        last_timestamp_ns: last.map_or(0, |last| last.timestamp_ns),
+        last_crc: last.map_or(0, |last| last.crc),
     };
     let _ = slots::store_in(&staged, READER_SLOTS, &slot);
     let synced = storage.sync_staged(&staged);

@@ -99,26 +99,49 @@ impl<P: Platform> Tailer<P> {
     /// [`Error::ReaderAlreadyActive`]; [`Error::FellBehind`] and [`Error::Diverged`] if the name's
     /// position is not there any more; the platform's.
     pub fn open(platform: P, options: &TailOptions) -> Result<Self, P> {
+        let Some(name) = &options.name else {
+            return Self::open_at_start(platform, options.start, options.verify);
+        };
         let control = view_control(&platform)?;
+        let (queue_id, group_readable) = (control.queue_id(), control.group_readable());
+        let (registration, is_new) =
+            Registration::open(&platform, name, options.policy, queue_id, group_readable, || {
+                let mut place = Tailer::open_at_start(&platform, options.start, options.verify)?;
+                place.settle()?;
+                Ok((place.position(), place.last_read))
+            })?;
+        let (position, last_read) = (registration.committed(), registration.last_read());
+        let mut tailer = Self::open_at(platform, control, &position, last_read, options.verify)?;
+        tailer.registration = Some(registration);
+        if is_new && let Start::Seq(seq) = options.start {
+            tailer.first_wanted = seq;
+        }
+        Ok(tailer)
+    }
+
+    /// Opens a passive reader.
+    fn open_at_start(platform: P, start: Start, verify: bool) -> Result<Self, P> {
+        let control = view_control(&platform)?;
+        let position = begin(&platform, &control, &Geometry::of(&control), start)?;
+        let mut tailer = Self::open_at(platform, control, &position, None, verify)?;
+        match start {
+            Start::Seq(seq) => tailer.first_wanted = seq,
+            Start::Latest => tailer.skip_to_end()?,
+            Start::Earliest => {}
+        }
+        Ok(tailer)
+    }
+
+    fn open_at(
+        platform: P,
+        control: Control<<P::Storage as Storage>::View>,
+        position: &Position,
+        last_read: Option<LastRead>,
+        verify: bool,
+    ) -> Result<Self, P> {
         let geometry = Geometry::of(&control);
         let notify = open_notify(&platform)?;
-        let registration = match &options.name {
-            None => None,
-            Some(name) => Some(Registration::open(
-                &platform,
-                name,
-                options.policy,
-                control.queue_id(),
-                control.group_readable(),
-                || begin(&platform, &control, &geometry, options.start),
-            )?),
-        };
-        let position = match &registration {
-            Some(registration) => registration.committed(),
-            None => begin(&platform, &control, &geometry, options.start)?,
-        };
-        let last_read = registration.as_ref().and_then(Registration::last_read);
-        let segment = resume(&platform, &geometry, &position, last_read)?;
+        let segment = resume(&platform, &geometry, position, last_read)?;
         let mut tailer = Self {
             offset: position.offset,
             seq: position.seq,
@@ -127,21 +150,15 @@ impl<P: Platform> Tailer<P> {
             first_wanted: 0,
             last_read,
             geometry,
-            verify: options.verify,
+            verify,
             notify,
             barrier_refused: false,
             segment,
             control,
-            registration,
+            registration: None,
             platform,
         };
         tailer.sealing = tailer.sealing_of_segment();
-        if let Start::Seq(seq) = options.start {
-            tailer.first_wanted = seq;
-        }
-        if options.start == Start::Latest && options.name.is_none() {
-            tailer.skip_to_end()?;
-        }
         Ok(tailer)
     }
 
@@ -181,11 +198,7 @@ impl<P: Platform> Tailer<P> {
             }
         };
         let header = *record.header();
-        self.last_read = Some(LastRead {
-            offset: record.offset(),
-            crc: record.crc(),
-            timestamp_ns: header.timestamp_ns,
-        });
+        self.last_read = Some(LastRead::of(&record));
         Ok(record.payload(&self.segment.region).map(|payload| MessageView {
             seq: header.seq,
             timestamp_ns: header.timestamp_ns,
@@ -309,7 +322,12 @@ impl<P: Platform> Tailer<P> {
                     }
                     let region = &self.segment.region;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
-                        Ok(_) => self.offset = record.end(),
+                        Ok(is_user) => {
+                            self.offset = record.end();
+                            if is_user {
+                                self.last_read = Some(LastRead::of(&record));
+                            }
+                        }
                         Err(fault) => self.leave_at_seal(fault)?,
                     }
                 }

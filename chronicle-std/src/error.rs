@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use chronicle_core::{Damage, Error, FormatError, Holder, Object};
+use chronicle_sync::{Error as _, ErrorKind};
 
 use crate::backend::{PlatformError, io_error};
 
@@ -19,6 +20,13 @@ pub enum QueueError {
     NotADirectory {
         /// The path.
         path: PathBuf,
+    },
+    /// The directory holds other things, so no queue is made in it.
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One of the things that it holds.
+        entry: String,
     },
     /// There is a queue already.
     AlreadyExists {
@@ -119,7 +127,12 @@ impl QueueError {
             Error::Platform { object, operation, source } => Self::Io {
                 file: file(&object),
                 operation: operation.to_string(),
-                source: io_error(source),
+                source: match source.kind() {
+                    ErrorKind::NotRegular => io::Error::other(
+                        "not a plain file: links, devices and directories are refused",
+                    ),
+                    _ => io_error(source),
+                },
             },
             other => Self::Queue { path, reason: Box::new(other) },
         }
@@ -139,6 +152,11 @@ impl fmt::Display for QueueError {
             Self::NotADirectory { path } => {
                 write!(f, "{}: not a directory; a queue is a directory", path.display())
             }
+            Self::NotEmpty { path, entry } => write!(
+                f,
+                "{}: holds '{entry}' and is no queue; a queue needs a directory of its own",
+                path.display()
+            ),
             Self::AlreadyExists { path } => {
                 write!(f, "{}: there is a queue here already", path.display())
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chronicle_core::{
     Appender, Error, FormatError, NoProbe, ReaderName, TailOptions, Tailer, create,
 };
+use chronicle_format::{Object, READERS_DIRECTORY};
 use chronicle_sync::{Clock, Platform, Watch};
 
 use crate::backend::{self, Backend, DirectoryWatch};
@@ -156,6 +157,7 @@ fn make(path: &Path, config: &WriterConfig) -> Result<(), QueueError> {
     make_directory(path, config.group_readable)
         .map_err(|error| QueueError::io(path, "create", error))?;
     let platform = backend::open(path)?;
+    check_empty(path)?;
     create(&platform, &options).map_err(|error| QueueError::from_core(path, error))
 }
 
@@ -178,6 +180,25 @@ fn make_directory(path: &Path, group_readable: bool) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Refuses a directory that holds anything but what a creation that was cut off leaves: no home
+/// directory becomes a queue by a slip of the hand.
+fn check_empty(path: &Path) -> Result<(), QueueError> {
+    let failed = |error| QueueError::io(path, "list", error);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_string_lossy();
+        let objects = [Object::Control, Object::Notify, Object::Checkpoint, Object::WriterLock];
+        let ours = Object::segment_named(&name).is_some()
+            || name.ends_with(".tmp")
+            || name == READERS_DIRECTORY
+            || objects.iter().any(|object| object.name().file == *name);
+        if !ours {
+            return Err(QueueError::NotEmpty { path: path.to_owned(), entry: name.into_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// A watch on the queue's directory, or on the nearest one above it that exists.

@@ -11,6 +11,9 @@ use crate::error::{Error, Operation};
 use crate::segment::{Segment, open_or_create_segment, view_segment};
 use crate::supply::{PreparedSegment, RetiredSegment, Supply};
 
+/// Smaller segments are not asked for: making one takes longer than filling it, so the writer and
+/// whoever prepares would only be in each other's way.
+const TINY_SEGMENT: u64 = 64 << 10;
 /// Segments up to this size are asked for as soon as their predecessor is entered.
 const SMALL_SEGMENT: u64 = 4 << 20;
 
@@ -35,6 +38,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.set_soft_end();
         }
         if end > self.soft_end { self.extend(end) } else { Ok(()) }
+    }
+
+    /// Whether this writer asks for segments at all.
+    pub(super) fn asks(&self) -> bool {
+        S::SUPPLIES && self.geometry.size.bytes() >= TINY_SEGMENT
     }
 
     /// How far the writer gets before it asks for the next segment: early enough that it is ready
@@ -113,7 +121,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.probe.at(Site::Sealed);
         let old = core::mem::replace(&mut self.segment, next);
         self.supply.retire(RetiredSegment { _segment: old });
-        self.asked = !S::SUPPLIES;
+        self.asked = !self.asks();
         self.sealing = self.segment.sealing(&self.geometry);
         self.offset = SEG_DATA_OFFSET;
         self.dirty_end = 0;
