@@ -19,9 +19,11 @@ pub use claim::Claim;
 use crate::Result;
 use crate::control::{Control, absent, check_notify, check_size, visible_waiters};
 use crate::error::{Error, Operation};
+use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, open_segment};
 use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment};
+use crate::wait::lock_writer;
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
 pub const DEFAULT_STEP: u64 = 1 << 20;
@@ -50,6 +52,8 @@ type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 /// of any process. It survives a power loss once [`flush`](Self::flush) has returned.
 pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     segment: Segment<Map<P>>,
+    /// The segment's index, unless it is too small for one or there was no space for it.
+    index: Option<IndexWriter<Map<P>>>,
     /// Where the next record goes.
     offset: u64,
     /// How far records may reach without leaving the fast path.
@@ -111,13 +115,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let storage = platform.storage();
         // Looked at before the lock file is made: where there is no queue nothing is left behind.
         drop(crate::control::view_control(&platform)?);
-        let lock = match storage.lock(&Object::WriterLock) {
-            Ok(lock) => lock,
-            Err(error) if error.kind() == ErrorKind::Locked => {
-                return Err(Error::WriterAlreadyActive { holder: crate::wait::holder(&platform) });
-            }
-            Err(error) => return Err(Error::platform(Object::WriterLock, Operation::Lock)(error)),
-        };
+        let lock = lock_writer(&platform)?;
         let control = match storage.open(&Object::Control) {
             Ok(region) => Control::check(region)?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(absent(&platform)),
@@ -130,7 +128,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
         let geometry = Geometry::of(&control);
         let step = options.step.clamp(PAGE, geometry.size.bytes()).next_multiple_of(PAGE);
-        let tail = recover::recover(&platform, &probe, &control, &geometry, &durable, step)?;
+        let tail = recover::recover(&platform, &probe, &control, &geometry, &durable)?;
         storage.sweep();
         probe.at(Site::TakingOver);
         let seen = tail.position.epoch.max(durable.durable.epoch);
@@ -178,6 +176,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             names_unsynced: true,
             checkpoint_generation: durable.generation,
             segment,
+            index: None,
             control,
             notify,
             geometry,
@@ -189,7 +188,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         };
         appender.asked = !appender.asks();
         appender.set_frontier(frontier);
+        let (platform, report) = (&appender.platform, &appender.report);
+        let index = resume_indexes(platform, &geometry, &appender.segment, report);
         appender.begin_in_segment(position.epoch, durable.durable.seq)?;
+        appender.set_index(position.segment, index);
         appender.store_hint();
         Ok(appender)
     }
@@ -290,6 +292,16 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         result
     }
 
+    /// Makes the index of a sealed segment anew from its records, whether it is missing, damaged or
+    /// whole; whether the segment has one then.
+    ///
+    /// # Errors
+    /// If there is no such segment, or it cannot be opened.
+    pub fn rebuild_index(&mut self, id: SegmentId) -> Result<bool, P> {
+        self.check_state()?;
+        rebuild_index(&self.platform, id, &self.geometry, false)
+    }
+
     /// Sequence number of the next record.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
@@ -348,6 +360,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Stores and publishes a record for which there is room.
     #[inline(always)]
     fn write(&mut self, type_id: TypeId, payload: &[u8]) -> Result<u64, P> {
+        // Looked at before as well as after: a writer that lost the queue long ago must not store
+        // over what its successor has appended.
+        if !self.control.holds(self.epoch) {
+            return Err(self.fenced());
+        }
         let header = self.header(type_id);
         // Room was made, so the record lies inside the region.
         if let Some(end) = record::append(
@@ -435,9 +452,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let mut id = self.first_unsynced;
         while id < self.segment.id {
             match open_segment(&self.platform, id, &self.geometry) {
-                Ok(sealed) => storage
-                    .sync(&sealed.region, 0..self.geometry.size.bytes(), Durability::Durable)
-                    .map_err(Error::platform(sealed.object(), Operation::Sync))?,
+                Ok(sealed) => {
+                    storage
+                        .sync(&sealed.region, 0..self.geometry.size.bytes(), Durability::Durable)
+                        .map_err(Error::platform(sealed.object(), Operation::Sync))?;
+                    // Behind the durable watermark nobody looks whether an index is whole.
+                    let _ = storage.sync_object(&Object::Index(id));
+                }
                 // Removed since: nobody will ask for it after a power loss either.
                 Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
                 Err(error) => return Err(error),

@@ -3,13 +3,14 @@
 use chronicle_format::layout::{control, notify};
 use chronicle_format::{
     CONTROL_FILE_SIZE, ControlFlags, ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE,
-    NotifyHeader, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentSize,
+    NotifyHeader, Object, Position, RECORD_ALIGN, RetentionPolicy, SEG_DATA_OFFSET, SegmentId,
+    SegmentSize,
 };
 use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::seqlock::{self, TRIES};
 use chronicle_sync::{
     Error as _, ErrorKind, Instant, Platform, ReadU32, Region, RegionExt, RegionMut, RegionMutExt,
-    Storage, lease,
+    Storage, lease, retention,
 };
 
 use crate::Result;
@@ -107,8 +108,25 @@ impl<R: Region> Control<R> {
         self.u64(control::DURABLE_SEQ)
     }
 
+    /// How much the queue keeps.
+    pub(crate) fn retention<E>(&self) -> core::result::Result<RetentionPolicy, Error<E>> {
+        let bytes = self.region.copy_bytes(RetentionPolicy::OFFSET as u64);
+        RetentionPolicy::decode(&bytes.unwrap_or([0; RetentionPolicy::SIZE]))
+            .map_err(Error::format(Object::Control))
+    }
+
+    /// Publishes a reader's position, and returns the segment below which segments are being removed.
+    pub(crate) fn join(&self, publish: impl FnOnce()) -> u64 {
+        match self.region.read_u64(control::SEGMENT_FLOOR as u64) {
+            Some(floor) => retention::join(floor, publish),
+            None => 0,
+        }
+    }
+
     pub(crate) fn frontier(&self) -> Option<Frontier> {
-        Frontier::from_bits(self.u64(control::FRONTIER), self.segment_size()).ok()
+        let bits = self.u64(control::FRONTIER);
+        let is_whole = self.u64(control::FRONTIER_COMPLEMENT) == !bits;
+        Frontier::from_bits(bits, self.segment_size()).ok().filter(|_| is_whole)
     }
 
     /// The hint, if the writer is not just changing it, or died while it did, and if it is a place
@@ -118,7 +136,9 @@ impl<R: Region> Control<R> {
         let [segment, offset, seq, epoch] = HINT.map(|at| self.region.read_u64(at as u64));
         let words = [segment?, offset?, seq?, epoch?];
         let [segment, offset, seq, epoch] = seqlock::read(generation, words, TRIES).ok()?;
-        let in_range = offset >= SEG_DATA_OFFSET && offset <= self.segment_size().bytes();
+        let in_range = offset >= SEG_DATA_OFFSET
+            && offset <= self.segment_size().bytes()
+            && offset.is_multiple_of(RECORD_ALIGN);
         let epoch = u32::try_from(epoch).ok()?;
         in_range.then_some(Position { segment: SegmentId::new(segment).ok()?, offset, seq, epoch })
     }
@@ -139,6 +159,26 @@ impl<R: RegionMut> Control<R> {
         }
     }
 
+    /// Announces that segments below `wanted` are to go; returns below which they may.
+    pub(crate) fn announce_floor(
+        &self,
+        wanted: SegmentId,
+        oldest: SegmentId,
+        positions: impl FnOnce() -> SegmentId,
+    ) -> u64 {
+        let positions = || u64::from(positions().get());
+        match self.region.word_u64(control::SEGMENT_FLOOR as u64) {
+            Some(floor) => {
+                retention::announce(floor, wanted.get().into(), oldest.get().into(), positions)
+            }
+            None => 0,
+        }
+    }
+
+    pub(crate) fn set_retention(&self, policy: &RetentionPolicy) {
+        self.region.store_bytes(RetentionPolicy::OFFSET as u64, &policy.encode());
+    }
+
     pub(crate) fn set_barrier(&self, barrier: Barrier) {
         let asymmetric = u32::from(barrier == Barrier::Asymmetric);
         self.region.publish_u32(control::ASYMMETRIC_BARRIER as u64, asymmetric);
@@ -152,6 +192,7 @@ impl<R: RegionMut> Control<R> {
 
     pub(crate) fn set_frontier(&self, frontier: Frontier) {
         self.region.publish_u64(control::FRONTIER as u64, frontier.bits());
+        self.region.publish_u64(control::FRONTIER_COMPLEMENT as u64, !frontier.bits());
     }
 
     pub(crate) fn set_writer_boot(&self, boot: u64) {
@@ -173,7 +214,14 @@ pub(crate) fn view_control<P: Platform>(
 ) -> Result<Control<<P::Storage as Storage>::View>, P> {
     match platform.storage().view(&Object::Control) {
         Ok(region) => Control::check(region),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(absent(platform)),
+        Err(error) if error.kind() == ErrorKind::NotFound => match absent(platform) {
+            // The queue may have been made between the two looks.
+            Error::ControlMissing => match platform.storage().view(&Object::Control) {
+                Ok(region) => Control::check(region),
+                Err(_) => Err(Error::ControlMissing),
+            },
+            other => Err(other),
+        },
         Err(error) => Err(Error::platform(Object::Control, Operation::Open)(error)),
     }
 }

@@ -3,8 +3,8 @@
 
 use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, CONTROL_FILE_SIZE, Checkpoint, ControlFlags,
-    ControlHeader, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Object, Position, SegmentId,
-    SegmentSize, SegmentStart,
+    ControlHeader, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Object, Position, RetentionPolicy,
+    SegmentId, SegmentSize, SegmentStart,
 };
 use chronicle_sync::{
     Clock, Durability, Error as _, ErrorKind, Platform, RegionMutExt, Stage, Storage,
@@ -15,6 +15,7 @@ use crate::appender::first_reservation;
 use crate::control::{Control, absent};
 use crate::error::{Error, Operation};
 use crate::segment::{Geometry, create_segment};
+use crate::wait::lock_writer;
 
 /// What is fixed when a queue is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +28,19 @@ pub struct CreateOptions {
     pub checksums: bool,
     /// Whether the creator's group may read the queue and keep readers in it; off by default.
     pub group_readable: bool,
+    /// How much the queue keeps; by default what readers have passed goes once there is more than
+    /// 1 GiB.
+    pub retention: RetentionPolicy,
 }
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { segment_size: SegmentSize::default(), checksums: true, group_readable: false }
+        Self {
+            segment_size: SegmentSize::default(),
+            checksums: true,
+            group_readable: false,
+            retention: RetentionPolicy::default(),
+        }
     }
 }
 
@@ -43,13 +52,7 @@ impl Default for CreateOptions {
 /// platform's, after which the same call may be made again.
 pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), P> {
     let storage = platform.storage();
-    let _lock = match storage.lock(&Object::WriterLock) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == ErrorKind::Locked => {
-            return Err(Error::WriterAlreadyActive { holder: crate::wait::holder(platform) });
-        }
-        Err(error) => return Err(Error::platform(Object::WriterLock, Operation::Lock)(error)),
-    };
+    let _lock = lock_writer(platform)?;
     match storage.view(&Object::Control) {
         Ok(region) => {
             Control::check::<P::Error>(region)?;
@@ -115,6 +118,7 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
     control.set_segment_index(&durable);
     control.set_frontier(Frontier { segment: SegmentId::FIRST, bytes: reserved });
     control.set_writer_boot(platform.clock().boot());
+    control.set_retention(&options.retention);
     // Synced before it has its name: the name must never lead to an unwritten file.
     let staged = control.into_region();
     storage.sync_staged(&staged).map_err(Error::platform(object.clone(), Operation::Sync))?;

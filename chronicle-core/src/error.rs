@@ -66,6 +66,8 @@ pub enum Fault {
     NotStarted,
     /// Later records are there, and those that belong before them are not.
     Hole,
+    /// There is no record, although one at this place was durable.
+    NotThere,
 }
 
 /// Damaged bytes: where they are and what is wrong with them.
@@ -145,6 +147,12 @@ pub enum Error<E> {
         /// The largest size in bytes.
         max: u64,
     },
+    /// The queue has reached the limit that it was made with, and readers still hold its oldest
+    /// segment. Nothing was appended; the same call may be made again.
+    QueueFull {
+        /// The limit in bytes.
+        capacity: u64,
+    },
     /// The segments up to the reader's position were removed.
     FellBehind {
         /// Sequence number of the oldest record that is still there.
@@ -200,6 +208,7 @@ impl fmt::Display for Fault {
             Self::BeyondSeal { sealed_at } => write!(f, "the segment is sealed at {sealed_at}"),
             Self::NoSegment => write!(f, "the segment is not there"),
             Self::NotStarted => write!(f, "the segment was never started"),
+            Self::NotThere => write!(f, "there is no record, although there was a durable one"),
             Self::Hole => write!(f, "later records are there, but those before them are not"),
         }
     }
@@ -279,13 +288,17 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
                 f,
                 "a payload of {length} bytes does not fit, this queue takes at most {max}"
             ),
+            Self::QueueFull { capacity } => write!(
+                f,
+                "the queue is full: its limit is {capacity} bytes, and readers hold its oldest segment"
+            ),
             Self::FellBehind { oldest } => write!(
                 f,
                 "the records at this position were removed; the oldest one still there has seq {oldest}"
             ),
             Self::Diverged { epoch, seq } => write!(
                 f,
-                "the position (epoch {epoch}, seq {seq}) is not on this log: a power loss took records that were read"
+                "the position (epoch {epoch}, seq {seq}) is not on this log: records that were read are gone; remove the reader to begin anew"
             ),
             Self::EpochsExhausted => write!(f, "no epoch is left: control.meta is damaged"),
             Self::NotRegistered => write!(f, "a reader without a name has no position to commit"),

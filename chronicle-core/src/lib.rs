@@ -15,9 +15,12 @@ mod appender;
 mod control;
 mod create;
 mod error;
+mod index;
 mod inspect;
 mod readers;
 mod recover;
+mod retention;
+mod seek;
 mod segment;
 mod start;
 mod supply;
@@ -26,20 +29,24 @@ mod wait;
 
 pub use appender::{Appender, Claim, DEFAULT_STEP, WriteOptions};
 pub use chronicle_format::{
-    DEFAULT_SEGMENT_SIZE, FormatError, Holder, Position, ReaderName, ReaderPolicy, SegmentId,
-    SegmentSize, TypeId,
+    DEFAULT_SEGMENT_SIZE, FormatError, Holder, Position, ReaderName, ReaderPolicy, RetentionPolicy,
+    SegmentId, SegmentSize, TypeId,
 };
 pub use chronicle_sync::{NoProbe, Object, Platform, Probe, Site};
 pub use control::Hint;
 pub use create::{CreateOptions, create};
 pub use error::{Damage, Error, Fault, Operation};
 pub use inspect::{Head, Inspection, ReaderReport};
-pub use readers::Registration;
+pub use readers::{Registration, remove_reader};
 pub use recover::{Cut, RecoveryReport};
+pub use retention::{
+    Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, plan_retention,
+};
+pub use seek::Sought;
 pub use start::Start;
 pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
 pub use tailer::{MessageView, TailOptions, Tailer};
-pub use wait::{WaitOutcome, WaitStrategy, WriterStatus};
+pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
 
 /// What the calls of this crate return.
 pub type Result<T, P> = core::result::Result<T, Error<<P as Platform>::Error>>;

@@ -115,6 +115,23 @@ impl<P: Platform> Registration<P> {
     }
 }
 
+/// Removes a reader that nobody holds.
+///
+/// # Errors
+/// [`Error::ReaderAlreadyActive`]; the platform's, `NotFound` if there is no such reader.
+pub fn remove_reader<P: Platform>(platform: &P, name: &ReaderName) -> Result<(), P> {
+    let object = Object::Reader(name.clone());
+    let storage = platform.storage();
+    let _lock = match storage.lock(&object) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            return Err(Error::ReaderAlreadyActive { name: name.clone(), pid: 0 });
+        }
+        Err(error) => return Err(Error::platform(object, Operation::Lock)(error)),
+    };
+    storage.remove(&object).map_err(Error::platform(object, Operation::Remove))
+}
+
 /// Makes a reader's file, whole with its first position; another process may be first.
 fn register<P: Platform>(
     platform: &P,

@@ -11,13 +11,14 @@ use chronicle_format::{
 };
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::{
-    Clock, Error as _, ErrorKind, Platform, Probe, Region, RegionExt, Site, Storage,
+    Clock, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, RegionExt, Site, Storage,
 };
 
 use crate::Result;
 use crate::control::Control;
 use crate::error::{Damage, Error, Fault, Operation};
-use crate::segment::{Geometry, Segment, open_segment, segment_range};
+use crate::index::remove_index;
+use crate::segment::{Geometry, Segment, open_segment, segment_range, view_segment};
 
 /// Records that recovery did not keep: all of them were above the durable watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +206,6 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     control: &Control<<P::Storage as Storage>::Map>,
     geometry: &Geometry,
     durable: &Checkpoint,
-    step_bytes: u64,
 ) -> Result<Tail<<P::Storage as Storage>::Map>, P> {
     let durable = &durable.durable;
     if control.poisoned_boot() == platform.clock().boot() {
@@ -216,7 +216,6 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         control,
         geometry,
         same_boot: control.writer_boot() == platform.clock().boot(),
-        step_bytes,
     };
     let Some((oldest, newest)) =
         segment_range(platform)?.filter(|(_, high)| *high >= durable.segment)
@@ -234,11 +233,11 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset)
         || seq < control.durable_seq();
     if is_durable {
-        let fault = fault.unwrap_or(Fault::Missing { sealed_at: durable.offset });
+        let fault = fault.unwrap_or(Fault::NotThere);
         return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
     }
     // Looked at before anything is changed.
-    let followers = recovery.followers(&segment, newest)?;
+    let followers = recovery.followers(&segment)?;
     let frontier = recovery.writable_end(&segment)?;
     let records_behind = records_behind(&segment, geometry, &cursor, frontier);
     let lost = followers.with_records > 0 || records_behind > 0;
@@ -249,7 +248,7 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         records_behind,
         segments_removed: followers.with_records,
     });
-    recovery.remove(&segment, newest)?;
+    recovery.remove(&segment)?;
     if sealed {
         segment.unseal();
     }
@@ -266,6 +265,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     Ok(Tail { segment, position: end, frontier, time_max_ns, report })
 }
 
+/// Segments whose heads are looked at when a queue is opened in the boot that wrote it.
+const MOST_HEADS: u32 = 1024;
+
 type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 
 struct Recovery<'a, P: Platform> {
@@ -274,7 +276,6 @@ struct Recovery<'a, P: Platform> {
     geometry: &'a Geometry,
     /// Only a process can have died since the queue was written to: what was stored is there.
     same_boot: bool,
-    step_bytes: u64,
 }
 
 struct Walked<M> {
@@ -311,12 +312,34 @@ impl<P: Platform> Recovery<'_, P> {
         }
         let mut id = newest;
         while let Some(previous) = id.previous().filter(|previous| *previous >= oldest) {
-            if open_segment(self.platform, previous, self.geometry)?.seal()? != Seal::Open {
+            let before = match open_segment(self.platform, previous, self.geometry) {
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                    let (offset, fault) = (SEG_DATA_OFFSET, Fault::Hole);
+                    return Err(Error::Damaged(Damage { segment: id, offset, seq: 0, fault }));
+                }
+                other => other?,
+            };
+            if before.seal()? != Seal::Open {
                 break;
             }
             id = previous;
         }
+        self.check_heads(oldest, id)?;
         Ok(id)
+    }
+
+    /// Looks at size and head of the segments before the one that was written to, the latest ones if
+    /// there are very many: their records are left to readers.
+    fn check_heads(&self, oldest: SegmentId, end: SegmentId) -> Result<(), P> {
+        let mut id = end;
+        for _ in 0..MOST_HEADS {
+            let Some(previous) = id.previous().filter(|previous| *previous >= oldest) else {
+                break;
+            };
+            view_segment(self.platform, previous, self.geometry)?.started()?;
+            id = previous;
+        }
+        Ok(())
     }
 
     fn walk_from(&self, first: SegmentId, newest: SegmentId) -> Result<Walked<Map<P>>, P> {
@@ -422,9 +445,8 @@ impl<P: Platform> Recovery<'_, P> {
             // Reserved again, which costs next to nothing, because the files may be a copy with
             // holes in place of zeros.
             Some(frontier) if self.same_boot => frontier.bytes,
-            // Died between a roll and its first record: the new segment has its first step.
-            None if self.same_boot => self.step_bytes.min(size),
-            // Anything may have been written back, so all of it has to be looked at.
+            // Anything may have been written back, or the word is damaged, or the writer died between a
+            // roll and its first record: all of it has to be looked at.
             _ => size,
         };
         self.platform
@@ -438,41 +460,43 @@ impl<P: Platform> Recovery<'_, P> {
     ///
     /// An empty one was prepared for the next roll. One with records or without a head is what a power
     /// loss left; where there was none, it is damage.
-    fn followers(&self, last: &Segment<Map<P>>, newest: SegmentId) -> Result<Followers, P> {
+    fn followers(&self, last: &Segment<Map<P>>) -> Result<Followers, P> {
         let mut followers = Followers { with_records: 0 };
-        let mut id = newest;
-        while id > last.id {
+        let mut failed = None;
+        let visit = |object| {
+            let Object::Segment(id) = object else { return };
+            if id <= last.id || failed.is_some() {
+                return;
+            }
             match open_segment(self.platform, id, self.geometry) {
                 Ok(segment) if segment.has_records() && self.same_boot => {
-                    let fault = Fault::Hole;
-                    let offset = SEG_DATA_OFFSET;
-                    return Err(Error::Damaged(Damage { segment: id, offset, seq: 0, fault }));
+                    let (offset, fault) = (SEG_DATA_OFFSET, Fault::Hole);
+                    failed = Some(Error::Damaged(Damage { segment: id, offset, seq: 0, fault }));
                 }
                 Ok(segment) => followers.with_records += u32::from(segment.has_records()),
                 Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
                 Err(Error::Format { .. }) if !self.same_boot => {}
-                Err(error) => return Err(error),
+                Err(error) => failed = Some(error),
             }
-            let Some(previous) = id.previous() else { break };
-            id = previous;
-        }
-        Ok(followers)
+        };
+        let listed = self.platform.storage().visit(ObjectKind::Segments, visit);
+        listed.map_err(Error::platform(last.object(), Operation::List))?;
+        failed.map_or(Ok(followers), Err)
     }
 
     /// Removes what lies behind the end: what is left of lost segments, and what a dead writer had
     /// prepared, which may hold anything behind its first slot after a power loss and is quickly
     /// made again. From the highest down, so that a crash in between leaves no gap.
-    fn remove(&self, last: &Segment<Map<P>>, newest: SegmentId) -> Result<(), P> {
-        let mut id = newest;
-        while id > last.id {
+    fn remove(&self, last: &Segment<Map<P>>) -> Result<(), P> {
+        while let Some((_, id)) = segment_range(self.platform)?.filter(|(_, high)| *high > last.id)
+        {
             let object = Object::Segment(id);
+            remove_index(self.platform, id);
             match self.platform.storage().remove(&object) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::platform(object, Operation::Remove)(error)),
             }
-            let Some(previous) = id.previous() else { break };
-            id = previous;
         }
         Ok(())
     }

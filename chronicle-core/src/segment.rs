@@ -74,6 +74,11 @@ impl<R: Region> Segment<R> {
         Object::Segment(self.id)
     }
 
+    /// Random, and different for every life of a segment's id.
+    pub(crate) fn salt(&self) -> u32 {
+        self.header.salt
+    }
+
     /// What every record's checksum begins with.
     pub(crate) fn sealing(&self, geometry: &Geometry) -> Sealing {
         geometry.sealing(self.header.salt)

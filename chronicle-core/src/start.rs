@@ -1,6 +1,6 @@
 //! Where a reader begins: at a start of its own choosing, or where its name left off.
 
-use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId};
+use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart};
 use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 
@@ -11,7 +11,7 @@ use crate::readers::LastRead;
 use crate::segment::{Geometry, Segment, segment_range, view_segment};
 
 /// Segments may be removed while a reader looks for its first one.
-const OPEN_TRIES: u32 = 100;
+pub(crate) const OPEN_TRIES: u32 = 100;
 
 /// Where a reader begins that has no position of its own yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,6 +24,11 @@ pub enum Start {
     Latest,
     /// At the record with this sequence number, which may not have been appended yet.
     Seq(u64),
+    /// At the first record by which a time stamp has reached this many nanoseconds since 1970, which
+    /// may not have been appended yet. Where the clock never ran backwards, that is the first record
+    /// with this time stamp or a later one; behind a step backwards it is found by the time before
+    /// the step.
+    Timestamp(u64),
 }
 
 /// Why a segment that a position leads into is not there: removed, or lost.
@@ -34,16 +39,26 @@ pub(crate) fn gone<P: Platform>(
     seq: u64,
 ) -> Error<P::Error> {
     let lost = Damage { segment: id, offset: SEG_DATA_OFFSET, seq, fault: Fault::NoSegment };
-    match segment_range(platform) {
-        Ok(Some((oldest, _))) if oldest > id => match view_segment(platform, oldest, geometry) {
-            Ok(segment) => match segment.started() {
-                Ok(start) => Error::FellBehind { oldest: start.first_seq },
-                Err(error) => error,
-            },
-            Err(error) => error,
-        },
-        Ok(_) => Error::Damaged(lost),
-        Err(error) => error,
+    for _ in 0..OPEN_TRIES {
+        let oldest = match segment_range(platform) {
+            Ok(Some((oldest, _))) if oldest > id => oldest,
+            Ok(_) => return Error::Damaged(lost),
+            Err(error) => return error,
+        };
+        match view_segment(platform, oldest, geometry).and_then(|segment| segment.started()) {
+            Ok(start) => return Error::FellBehind { oldest: start.first_seq },
+            // Removed since the directory was looked at.
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
+            Err(error) => return error,
+        }
+    }
+    Error::Damaged(lost)
+}
+
+impl Start {
+    /// Whether the place moves on with the queue, so that it can be looked for again.
+    pub(crate) fn moves(self) -> bool {
+        matches!(self, Self::Earliest | Self::Latest)
     }
 }
 
@@ -61,6 +76,7 @@ pub(crate) fn begin<P: Platform>(
             Start::Earliest => earliest(platform, geometry),
             Start::Latest => latest(platform, control, geometry),
             Start::Seq(seq) => before_seq(platform, geometry, seq),
+            Start::Timestamp(ns) => before_time(platform, geometry, ns),
         };
         match found {
             // Removed between the look at the directory and the opening.
@@ -128,6 +144,26 @@ fn before_seq<P: Platform>(platform: &P, geometry: &Geometry, seq: u64) -> Resul
     if seq < first.seq {
         return Err(Error::FellBehind { oldest: first.seq });
     }
+    last_start(platform, geometry, first, |start| start.first_seq <= seq)
+}
+
+/// The start of the segment in which time stamps reach so many nanoseconds, or will.
+fn before_time<P: Platform>(platform: &P, geometry: &Geometry, ns: u64) -> Result<Position, P> {
+    let first = earliest(platform, geometry)?;
+    let start = view_segment(platform, first.segment, geometry)?.started()?;
+    if start.time_floor_ns >= ns && start.first_seq > 0 {
+        return Err(Error::FellBehind { oldest: first.seq });
+    }
+    last_start(platform, geometry, first, |start| start.time_floor_ns < ns)
+}
+
+/// The last segment in use whose start is before what is looked for; `first` if there is none.
+fn last_start<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    first: Position,
+    is_before: impl Fn(&SegmentStart) -> bool,
+) -> Result<Position, P> {
     let newest = segment_range(platform)?.map_or(first.segment, |(_, newest)| newest);
     // Invariant: the record is not before `low`, and `high` begins behind it or is not started.
     let mut low = first;
@@ -138,7 +174,7 @@ fn before_seq<P: Platform>(platform: &P, geometry: &Geometry, seq: u64) -> Resul
         let segment = view_segment(platform, id, geometry)?;
         match segment.start()? {
             // Entered only once its predecessor is sealed: a prepared one does not count.
-            Some(start) if start.first_seq <= seq && in_use(platform, geometry, id)? => {
+            Some(start) if is_before(&start) && in_use(platform, geometry, id)? => {
                 low = Position::start_of(id, start.first_seq, start.epoch);
             }
             _ => high = middle,

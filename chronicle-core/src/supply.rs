@@ -6,12 +6,14 @@ use chronicle_sync::{ErrorKind, Platform, Storage};
 use crate::Result;
 use crate::control::view_control;
 use crate::error::{Error, Operation};
+use crate::index::{Foreign, Index, open_or_make_index};
 use crate::segment::{Geometry, Segment, open_segment, publish_segment, stage_segment};
 
 /// A segment that has its name, all of its space, and pages that are ready to be stored to, and that
 /// nobody has started.
 pub struct PreparedSegment<P: Platform> {
     pub(crate) segment: Segment<<P::Storage as Storage>::Map>,
+    pub(crate) index: Option<Index<<P::Storage as Storage>::Map>>,
 }
 
 impl<P: Platform> PreparedSegment<P> {
@@ -25,12 +27,13 @@ impl<P: Platform> PreparedSegment<P> {
 /// A segment that was rolled out of. Dropping it unmaps it, which takes its time.
 pub struct RetiredSegment<P: Platform> {
     pub(crate) _segment: Segment<<P::Storage as Storage>::Map>,
+    pub(crate) _index: Option<Index<<P::Storage as Storage>::Map>>,
 }
 
 impl<P: Platform> From<PreparedSegment<P>> for RetiredSegment<P> {
     /// A prepared segment that is not needed: its file stays for the writer to come to.
     fn from(prepared: PreparedSegment<P>) -> Self {
-        Self { _segment: prepared.segment }
+        Self { _segment: prepared.segment, _index: prepared.index }
     }
 }
 
@@ -67,7 +70,9 @@ pub fn prepare_segment<P: Platform>(
         Err(error) => return Err(error),
     };
     storage.prefault(&segment.region, 0..size);
-    Ok(Some(PreparedSegment { segment }))
+    // The segment is what counts: without space for an index it has none.
+    let index = open_or_make_index(platform, &segment, &geometry, Foreign::Keep);
+    Ok(Some(PreparedSegment { segment, index }))
 }
 
 /// Where an appender gets prepared segments from. Nothing here may wait: an append is in progress.

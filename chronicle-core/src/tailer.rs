@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
 use chronicle_sync::notify::Barrier;
-use chronicle_sync::record::{self, Sealing, Slot};
+use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Storage};
 
@@ -15,7 +15,7 @@ use crate::error::{Damage, Error, Fault, Operation};
 use crate::readers::{LastRead, Registration};
 use crate::recover::step;
 use crate::segment::{Geometry, Segment, view_segment};
-use crate::start::{Start, begin, gone, resume};
+use crate::start::{OPEN_TRIES, Start, begin, gone, resume};
 use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
 
 /// The longest that a reader sleeps without looking. A writer that dies before its wake-up costs
@@ -72,7 +72,7 @@ enum Notify<S: Storage> {
 
 /// Reads the records of a queue in order, from a place of its own.
 pub struct Tailer<P: Platform> {
-    segment: Segment<<P::Storage as Storage>::View>,
+    pub(crate) segment: Segment<<P::Storage as Storage>::View>,
     /// Where the next record is.
     offset: u64,
     seq: u64,
@@ -80,15 +80,26 @@ pub struct Tailer<P: Platform> {
     sealing: Sealing,
     /// Records before this one are passed over.
     first_wanted: u64,
+    /// Records are passed over until a time stamp has reached this one.
+    time_wanted: Option<u64>,
+    /// What was passed over.
+    pub(crate) passed: Passed,
     last_read: Option<LastRead>,
-    geometry: Geometry,
+    pub(crate) geometry: Geometry,
     verify: bool,
     notify: Notify<P::Storage>,
     /// The system refused the barrier that being woken rests on: sleep in short slices.
     barrier_refused: bool,
-    control: Control<<P::Storage as Storage>::View>,
+    pub(crate) control: Control<<P::Storage as Storage>::View>,
     registration: Option<Registration<P>>,
-    platform: P,
+    pub(crate) platform: P,
+}
+
+/// Records that a reader stepped over without giving them out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
 }
 
 impl<P: Platform> Tailer<P> {
@@ -104,17 +115,48 @@ impl<P: Platform> Tailer<P> {
         };
         let control = view_control(&platform)?;
         let (queue_id, group_readable) = (control.queue_id(), control.group_readable());
-        let (registration, is_new) =
-            Registration::open(&platform, name, options.policy, queue_id, group_readable, || {
-                let mut place = Tailer::open_at_start(&platform, options.start, options.verify)?;
-                place.settle()?;
-                Ok((place.position(), place.last_read))
-            })?;
+        let begin = || -> Result<(Position, Option<LastRead>), P> {
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let place = Tailer::open_at_start(&platform, options.start, options.verify)
+                    .and_then(|mut place| {
+                        place.settle().map(|_| (place.position(), place.last_read))
+                    });
+                match place {
+                    Err(Error::FellBehind { .. })
+                        if options.start.moves() && tries < OPEN_TRIES => {}
+                    other => return other,
+                }
+            }
+        };
+        let mut registered = None;
+        let mut floor = control.join(|| {
+            registered = Some(Registration::open(
+                &platform,
+                name,
+                options.policy,
+                queue_id,
+                group_readable,
+                begin,
+            ));
+        });
+        let Some((mut registration, is_new)) = registered.transpose()? else {
+            return Err(Error::NotRegistered);
+        };
+        // Segments at a place that was registered only now may have been removed under it. Each turn
+        // begins further up, and no further than the head.
+        while is_new && u64::from(registration.committed().segment.get()) < floor {
+            let (next, last) = begin()?;
+            floor = control.join(|| registration.commit(next, last));
+        }
         let (position, last_read) = (registration.committed(), registration.last_read());
-        let mut tailer = Self::open_at(platform, control, &position, last_read, options.verify)?;
+        let segment = resume(&platform, &Geometry::of(&control), &position, last_read)?;
+        let mut tailer =
+            Self::open_at(platform, control, &position, last_read, segment, options.verify)?;
         tailer.registration = Some(registration);
-        if is_new && let Start::Seq(seq) = options.start {
-            tailer.first_wanted = seq;
+        if is_new {
+            tailer.want(options.start);
         }
         Ok(tailer)
     }
@@ -122,12 +164,21 @@ impl<P: Platform> Tailer<P> {
     /// Opens a passive reader.
     fn open_at_start(platform: P, start: Start, verify: bool) -> Result<Self, P> {
         let control = view_control(&platform)?;
-        let position = begin(&platform, &control, &Geometry::of(&control), start)?;
-        let mut tailer = Self::open_at(platform, control, &position, None, verify)?;
-        match start {
-            Start::Seq(seq) => tailer.first_wanted = seq,
-            Start::Latest => tailer.skip_to_end()?,
-            Start::Earliest => {}
+        let geometry = Geometry::of(&control);
+        let mut tries = 0;
+        let (position, segment) = loop {
+            let position = begin(&platform, &control, &geometry, start)?;
+            tries += 1;
+            match resume(&platform, &geometry, &position, None) {
+                // Removed since it was found; there is an oldest segment all the same.
+                Err(Error::FellBehind { .. }) if start.moves() && tries < OPEN_TRIES => {}
+                other => break (position, other?),
+            }
+        };
+        let mut tailer = Self::open_at(platform, control, &position, None, segment, verify)?;
+        tailer.land(start);
+        if start == Start::Latest {
+            tailer.skip_to_end()?;
         }
         Ok(tailer)
     }
@@ -137,17 +188,19 @@ impl<P: Platform> Tailer<P> {
         control: Control<<P::Storage as Storage>::View>,
         position: &Position,
         last_read: Option<LastRead>,
+        segment: Segment<<P::Storage as Storage>::View>,
         verify: bool,
     ) -> Result<Self, P> {
         let geometry = Geometry::of(&control);
         let notify = open_notify(&platform)?;
-        let segment = resume(&platform, &geometry, position, last_read)?;
         let mut tailer = Self {
             offset: position.offset,
             seq: position.seq,
             epoch: position.epoch,
             sealing: None,
             first_wanted: 0,
+            time_wanted: None,
+            passed: Passed::default(),
             last_read,
             geometry,
             verify,
@@ -182,7 +235,7 @@ impl<P: Platform> Tailer<P> {
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
                         Ok(is_user) => {
                             self.offset = record.end();
-                            if is_user && record.header().seq >= self.first_wanted {
+                            if self.is_wanted(&record, is_user) {
                                 break record;
                             }
                         }
@@ -311,22 +364,69 @@ impl<P: Platform> Tailer<P> {
         &self.platform
     }
 
+    /// From where on records are given out.
+    pub(crate) fn want(&mut self, start: Start) {
+        (self.first_wanted, self.time_wanted) = match start {
+            Start::Seq(seq) => (seq, None),
+            Start::Timestamp(ns) => (u64::MAX, Some(ns)),
+            Start::Earliest | Start::Latest => (0, None),
+        };
+    }
+
+    /// Whether a record that was stepped over is to be given out.
+    #[inline(always)]
+    fn is_wanted(&mut self, record: &Record, is_user: bool) -> bool {
+        if record.header().seq >= self.first_wanted {
+            is_user
+        } else {
+            self.pass_over(record, is_user)
+        }
+    }
+
+    /// Takes note of a record before the first one that is wanted; whether it is that one itself.
+    #[cold]
+    fn pass_over(&mut self, record: &Record, is_user: bool) -> bool {
+        if self.time_wanted.is_some_and(|ns| record.header().timestamp_ns >= ns) {
+            self.want(Start::Earliest);
+            return is_user;
+        }
+        self.passed.records += 1;
+        self.passed.bytes += record.end() - record.offset();
+        if is_user {
+            self.last_read = Some(LastRead::of(record));
+        }
+        false
+    }
+
+    /// Moves to a place of the segment, or of another one that was opened for it.
+    pub(crate) fn move_to(
+        &mut self,
+        place: &Position,
+        segment: Option<Segment<<P::Storage as Storage>::View>>,
+    ) {
+        if let Some(segment) = segment {
+            self.segment = segment;
+        }
+        self.sealing = self.sealing_of_segment();
+        (self.offset, self.seq, self.epoch) = (place.offset, place.seq, place.epoch);
+        self.last_read = None;
+    }
+
     /// Steps over everything that is not for the user; whether there is a record then.
-    fn settle(&mut self) -> Result<bool, P> {
+    pub(crate) fn settle(&mut self) -> Result<bool, P> {
         loop {
             match record::look(&self.segment.region, self.offset) {
                 Slot::Record(record) => {
                     let header = record.header();
-                    if header.type_id.is_user() && header.seq >= self.first_wanted {
+                    let reached = self.time_wanted.is_some_and(|ns| header.timestamp_ns >= ns);
+                    if header.type_id.is_user() && (header.seq >= self.first_wanted || reached) {
                         return Ok(true);
                     }
                     let region = &self.segment.region;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
                         Ok(is_user) => {
                             self.offset = record.end();
-                            if is_user {
-                                self.last_read = Some(LastRead::of(&record));
-                            }
+                            self.pass_over(&record, is_user);
                         }
                         Err(fault) => self.leave_at_seal(fault)?,
                     }
@@ -377,12 +477,25 @@ impl<P: Platform> Tailer<P> {
         let slot = seal::classify(word, self.offset, self.geometry.size, committed)
             .map_err(Error::format(self.segment.object()))?;
         match slot {
-            EmptySlot::Nothing => Ok(false),
+            EmptySlot::Nothing => self.check_durable(),
             EmptySlot::Filled => Ok(true),
             EmptySlot::EndOfSegment => self.advance().map(|()| true),
             EmptySlot::Missing { sealed_at } => Err(self.damaged(Fault::Missing { sealed_at })),
             EmptySlot::Beyond { sealed_at } => Err(self.damaged(Fault::BeyondSeal { sealed_at })),
         }
+    }
+
+    /// At the end of what there is: whether a record came in the meantime. Where one was durable and is
+    /// not there, this is no end.
+    fn check_durable(&self) -> Result<bool, P> {
+        if self.seq >= self.control.durable_seq() {
+            return Ok(false);
+        }
+        // It may have been appended and flushed since the slot was looked at.
+        if has_news(&self.segment, self.offset) {
+            return Ok(true);
+        }
+        Err(self.damaged(Fault::NotThere))
     }
 
     /// At bytes that are no record: the segment's end, if it is sealed right here, for then nobody
@@ -430,7 +543,7 @@ impl<P: Platform> Tailer<P> {
 
     /// Goes to the head. A writer at full speed may keep moving it, so after so many records this
     /// place counts as the newest.
-    fn skip_to_end(&mut self) -> Result<(), P> {
+    pub(crate) fn skip_to_end(&mut self) -> Result<(), P> {
         for _ in 0..MOST_SKIPPED {
             if self.next()?.is_none() {
                 break;

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use chronicle_format::{Holder, Object};
-use chronicle_sync::{Clock, LockState, Platform, Region, Storage};
+use chronicle_sync::{Clock, Error as _, ErrorKind, LockState, Platform, Region, Storage};
 
 use crate::Result;
 use crate::control::Control;
@@ -78,6 +78,20 @@ pub(crate) fn writer_status<P: Platform, R: Region>(
             }
         }
     })
+}
+
+/// Takes the writer's lock without opening a writer: for what only one process may do at a time.
+///
+/// # Errors
+/// [`Error::WriterAlreadyActive`]; the platform's.
+pub fn lock_writer<P: Platform>(platform: &P) -> Result<<P::Storage as Storage>::Guard, P> {
+    match platform.storage().lock(&Object::WriterLock) {
+        Ok(lock) => Ok(lock),
+        Err(error) if error.kind() == ErrorKind::Locked => {
+            Err(Error::WriterAlreadyActive { holder: holder(platform) })
+        }
+        Err(error) => Err(Error::platform(Object::WriterLock, Operation::Lock)(error)),
+    }
 }
 
 /// Who holds the writer's lock, if that can be found out.

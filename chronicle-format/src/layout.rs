@@ -123,7 +123,7 @@ layouts! {
         SEAL: u64 = 56,
     }
     /// `control.meta`.
-    control[512] {
+    control[576] {
         /// "CHRONCTL".
         MAGIC: u64 = 0,
         /// Version of the control layout and of the queue as a whole.
@@ -162,8 +162,20 @@ layouts! {
         WRITER_BOOT: u64 = 280,
         /// Identity of the boot in which a sync failed; 0 if none did.
         POISONED_BOOT: u64 = 288,
+        /// The complement of the frontier: where the two do not fit, the frontier is not known.
+        FRONTIER_COMPLEMENT: u64 = 296,
         /// Records below this survive a power loss.
         DURABLE_SEQ: u64 = 384,
+        /// Segments are removed while they take more bytes than this; 0: no limit.
+        RETAIN_BYTES: u64 = 512,
+        /// Segments are removed while there are more than this; 0: no limit.
+        RETAIN_SEGMENTS: u64 = 520,
+        /// No roll while segments would take more bytes than this; 0: no limit.
+        CAPACITY_BYTES: u64 = 528,
+        /// CRC-32C of bytes 512..536.
+        POLICY_CRC: u32 = 536,
+        /// Segments below this one are being removed or gone.
+        SEGMENT_FLOOR: u64 = 544,
     }
     /// `notify.meta`.
     notify[512] {
@@ -240,5 +252,33 @@ layouts! {
         LAST_CRC: u32 = 48,
         /// CRC-32C of bytes 0..52.
         CRC: u32 = 52,
+    }
+    /// The head of the sparse index of a segment.
+    index[32] {
+        /// "CHRONIDX".
+        MAGIC: u64 = 0,
+        /// Version of the index layout.
+        VERSION: u32 = 8,
+        /// The segment's id, equal to the number in the file's name.
+        SEGMENT_ID: u32 = 12,
+        /// Bytes of the segment between two entries.
+        STRIDE: u64 = 16,
+        /// The segment's salt.
+        SALT: u32 = 24,
+        /// CRC-32C of bytes 0..28.
+        CRC: u32 = 28,
+    }
+    /// One entry of the sparse index of a segment.
+    index_entry[32] {
+        /// Sequence number of the record.
+        SEQ: u64 = 0,
+        /// Offset of the record in the segment; 0 in an empty entry.
+        OFFSET: u64 = 8,
+        /// Highest time stamp of any record before it; 0 if there is none.
+        TIME_FLOOR_NS: u64 = 16,
+        /// Epoch of the record.
+        EPOCH: u32 = 24,
+        /// CRC-32C of the segment's salt followed by bytes 0..28.
+        CRC: u32 = 28,
     }
 }

@@ -30,12 +30,14 @@ mod control;
 mod crc32c;
 mod error;
 mod holder;
+mod index;
 pub mod layout;
 mod names;
 mod notify;
 mod position;
 mod reader;
 mod record;
+mod retention;
 mod segment;
 mod size;
 
@@ -46,6 +48,7 @@ pub use control::{
 pub use crc32c::{CrcState, crc32c};
 pub use error::FormatError;
 pub use holder::{Holder, HolderText};
+pub use index::{INDEX_STRIDE, INDEX_VERSION, IndexEntry, IndexHeader, MAX_INDEX_ENTRIES};
 pub use names::{
     FileName, Object, ObjectName, QUARANTINE_DIRECTORY, READERS_DIRECTORY, ReaderName, SegmentId,
 };
@@ -58,6 +61,7 @@ pub use record::{
     CommitWord, EpochRecord, HEADER_SIZE, RECORD_ALIGN, RecordFlags, RecordHeader, TypeId,
     record_seed, record_size,
 };
+pub use retention::RetentionPolicy;
 pub use segment::{
     SEG_DATA_OFFSET, SEG_FLAG_SEALED, SEG_VERSION, Seal, SegmentFlags, SegmentHeader, SegmentStart,
 };

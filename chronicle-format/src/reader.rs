@@ -140,6 +140,18 @@ impl ReaderSlot {
         crc32c(before(&bytes, reader_slot::CRC))
     }
 
+    /// Reads a slot from its bytes, like [`decode`](Self::decode).
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_bytes(bytes: &[u8; Self::WORDS * 8]) -> Result<Option<Self>, FormatError> {
+        let mut words = [0; Self::WORDS];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = u64_at(bytes, i * 8);
+        }
+        Self::decode(&words)
+    }
+
     /// Reads a slot from its words; `None` for a slot that was never written.
     ///
     /// # Errors

@@ -172,6 +172,9 @@ fn every_constant_has_the_value_of_the_code() {
         ("SEG_VERSION", SEG_VERSION.to_string()),
         ("NOTIFY_VERSION", NOTIFY_VERSION.to_string()),
         ("READER_VERSION", READER_VERSION.to_string()),
+        ("INDEX_VERSION", INDEX_VERSION.to_string()),
+        ("INDEX_STRIDE", INDEX_STRIDE.to_string()),
+        ("MAX_INDEX_ENTRIES", MAX_INDEX_ENTRIES.to_string()),
         ("CONTROL_FILE_SIZE", CONTROL_FILE_SIZE.to_string()),
         ("NOTIFY_FILE_SIZE", NOTIFY_FILE_SIZE.to_string()),
         ("CHECKPOINT_FILE_SIZE", CHECKPOINT_FILE_SIZE.to_string()),
@@ -216,6 +219,7 @@ fn magics_and_versions_are_those_that_the_code_writes() {
     let durable = Position::start_of(id, 0, 0);
     let checkpoint = Checkpoint { generation: 0, queue_id: 1, durable };
     let reader = ReaderHeader { queue_id: 1, policy: ReaderPolicy::Durable };
+    let index = IndexHeader { segment: id, salt: 1, stride: INDEX_STRIDE };
     // Magic, and the version in as many bytes as it has.
     let coded = [
         ("segment", header.encode()[..10].to_vec()),
@@ -223,6 +227,7 @@ fn magics_and_versions_are_those_that_the_code_writes() {
         ("notify", NotifyHeader.encode()[..12].to_vec()),
         ("checkpoint", checkpoint.encode()[..12].to_vec()),
         ("reader", reader.encode()[..12].to_vec()),
+        ("index", index.encode()[..12].to_vec()),
     ];
     let page = page();
     let documented = table(&page, "| layout | file | magic | version |");

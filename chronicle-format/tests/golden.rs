@@ -222,3 +222,20 @@ fn records_keep_their_bytes() {
     assert_eq!(read, header);
     assert_eq!(EpochRecord::decode(payload), Some(takeover));
 }
+
+#[test]
+fn an_index_keeps_its_bytes() {
+    let header = segment_header();
+    let header = IndexHeader::new(header.id, header.salt, header.segment_size).unwrap();
+    let stored = golden("index", header.encode());
+    assert_eq!(IndexHeader::decode(&stored), Ok(header));
+
+    let entry = IndexEntry {
+        seq: 1_000_512,
+        offset: 65_568,
+        time_floor_ns: 1_723_075_200_000_000_456,
+        epoch: 3,
+    };
+    let stored = golden("index_entry", entry.encode(SALT));
+    assert_eq!(IndexEntry::decode(&stored, SALT), Some(entry));
+}

@@ -16,7 +16,7 @@ use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, fallocate, fchmod,
     fdatasync, fstat, fsync, ftruncate, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
 };
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Call, LinuxError};
@@ -151,6 +151,29 @@ impl Storage for LinuxStorage {
         let directory = self.directory(&name)?;
         let (file, stat) = open_regular(directory.as_fd(), &name.file, OFlags::RDONLY)?;
         LinuxView::new(file.as_fd(), size(&stat))
+    }
+
+    fn copy_out(&self, object: &Object, at: u64, bytes: &mut [u8]) -> Result<usize, LinuxError> {
+        let name = object.name();
+        let directory = self.directory(&name)?;
+        let (file, _) = open_regular(directory.as_fd(), &name.file, OFlags::RDONLY)?;
+        let mut copied = 0;
+        while let Some(rest) = bytes.get_mut(copied..).filter(|rest| !rest.is_empty()) {
+            match pread(&file, rest, at.saturating_add(copied as u64)) {
+                Ok(0) => break,
+                Ok(count) => copied += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Call::Read.failed(errno)),
+            }
+        }
+        Ok(copied)
+    }
+
+    fn sync_object(&self, object: &Object) -> Result<(), LinuxError> {
+        let name = object.name();
+        let directory = self.directory(&name)?;
+        let (file, _) = open_regular(directory.as_fd(), &name.file, OFlags::RDONLY)?;
+        Call::Sync.make(|| fdatasync(&file))
     }
 
     fn remove(&self, object: &Object) -> Result<(), LinuxError> {

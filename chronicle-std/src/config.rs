@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use chronicle_core::{
-    CreateOptions, DEFAULT_SEGMENT_SIZE, ReaderPolicy, Start, WaitStrategy, WriteOptions,
+    CreateOptions, DEFAULT_SEGMENT_SIZE, ReaderPolicy, RetentionPolicy, Start, WaitStrategy,
+    WriteOptions,
 };
 use chronicle_core::{FormatError, SegmentSize};
 
@@ -21,11 +22,16 @@ pub struct WriterConfig {
     /// Whether the creator's group may read the queue and keep readers in it; off by default, files
     /// then have mode 0600.
     pub group_readable: bool,
+    /// How much the queue keeps; by default what readers have passed is removed once there is more
+    /// than 1 GiB.
+    pub retention: RetentionPolicy,
     /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default.
     pub allocation_step: u64,
-    /// Whether a thread prepares the next segment ahead of the writer; on by default. Without it the
-    /// append at a segment's edge makes the segment, which takes a millisecond or so.
-    pub preallocate: bool,
+    /// Whether a thread works beside the writer: prepares the next segment, and removes old ones; on
+    /// by default. Without it the append at a segment's edge makes the segment, which takes a
+    /// millisecond or so, and old segments go only when
+    /// [`apply_retention`](crate::QueueWriter::apply_retention) is called.
+    pub background: bool,
 }
 
 impl Default for WriterConfig {
@@ -34,8 +40,9 @@ impl Default for WriterConfig {
             segment_size: DEFAULT_SEGMENT_SIZE,
             checksums: true,
             group_readable: false,
+            retention: RetentionPolicy::default(),
             allocation_step: WriteOptions::default().step,
-            preallocate: true,
+            background: true,
         }
     }
 }
@@ -46,6 +53,7 @@ impl WriterConfig {
         options.segment_size = SegmentSize::new(self.segment_size)?;
         options.checksums = self.checksums;
         options.group_readable = self.group_readable;
+        options.retention = self.retention;
         Ok(options)
     }
 

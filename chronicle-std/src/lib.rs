@@ -21,15 +21,16 @@
 mod backend;
 mod config;
 mod error;
-mod preallocation;
+mod housekeeping;
 mod queue;
 mod reader;
 mod report;
 mod writer;
 
 pub use chronicle_core::{
-    Cut, DEFAULT_SEGMENT_SIZE, Damage, Fault, Holder, MessageView, Position, ReaderPolicy,
-    RecoveryReport, Start, WaitOutcome, WaitStrategy, WriterStatus,
+    Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, Holder, MessageView, Position, ReaderPolicy,
+    RecoveryReport, RetentionPlan, RetentionPolicy, RetentionReport, Sought, Start, WaitOutcome,
+    WaitStrategy, WriterStatus,
 };
 pub use chronicle_format as format;
 pub use config::{ReaderConfig, WriterConfig};

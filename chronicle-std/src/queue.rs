@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chronicle_core::{
-    Appender, Error, FormatError, NoProbe, ReaderName, TailOptions, Tailer, create,
+    Appender, Error, FormatError, NoProbe, ReaderName, RetentionPlan, RetentionReport, TailOptions,
+    Tailer, apply_retention, create, lock_writer, plan_retention, remove_reader,
 };
 use chronicle_format::{Object, READERS_DIRECTORY};
 use chronicle_sync::{Clock, Platform, Watch};
 
 use crate::backend::{self, Backend, DirectoryWatch};
-use crate::preallocation::Preallocation;
+use crate::housekeeping::Housekeeping;
 use crate::{QueueError, QueueReader, QueueReport, QueueWriter, ReaderConfig, WriterConfig};
 
 /// Looks at a directory between two hints that it changed: hints may get lost.
@@ -107,6 +108,42 @@ impl Queue {
         QueueReport::of(path, &backend::open(path)?)
     }
 
+    /// Looks which segments could be removed, and why the others stay. Changes nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`] and those of a queue that cannot be read.
+    pub fn retention_plan(path: impl AsRef<Path>) -> Result<RetentionPlan, QueueError> {
+        let path = path.as_ref();
+        plan_retention(&backend::open(path)?, |_| false)
+            .map_err(|error| QueueError::from_core(path, error))
+    }
+
+    /// Removes segments that need not be kept, in a queue that has no writer just now.
+    ///
+    /// # Errors
+    /// [`QueueError::WriterAlreadyActive`]: that writer does it itself. Else as
+    /// [`retention_plan`](Self::retention_plan).
+    pub fn apply_retention(path: impl AsRef<Path>) -> Result<RetentionReport, QueueError> {
+        let path = path.as_ref();
+        let platform = backend::open(path)?;
+        let failed = |error| QueueError::from_core(path, error);
+        plan_retention(&platform, |_| false).map_err(failed)?;
+        let _lock = lock_writer(&platform).map_err(failed)?;
+        apply_retention(&platform, |_| false).map_err(failed)
+    }
+
+    /// Removes a reader that nobody holds: what only it held back may then be removed.
+    ///
+    /// # Errors
+    /// [`QueueError::ReaderAlreadyActive`]; [`QueueError::InvalidArgument`] for a name that is not
+    /// valid; the system's if there is no such reader.
+    pub fn remove_reader(path: impl AsRef<Path>, name: &str) -> Result<(), QueueError> {
+        let path = path.as_ref();
+        let name = checked(path, ReaderName::new(name))?;
+        remove_reader(&backend::open(path)?, &name)
+            .map_err(|error| QueueError::from_core(path, error))
+    }
+
     /// Waits until there is a queue at `path`, at most for `timeout`. Returns whether there is one.
     ///
     /// # Errors
@@ -144,8 +181,7 @@ fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueErr
 
 fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
     let platform = backend::open(path)?;
-    let supply =
-        if config.preallocate { Preallocation::start(path)? } else { Preallocation::none() };
+    let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;
     Ok(QueueWriter::new(appender, path.to_owned()))

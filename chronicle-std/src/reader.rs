@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chronicle_core::{MessageView, Position, Tailer, WaitOutcome, WaitStrategy, WriterStatus};
+use chronicle_core::{
+    MessageView, Position, Sought, Tailer, WaitOutcome, WaitStrategy, WriterStatus,
+};
 use chronicle_sync::{Clock, Instant, Platform};
 
 use crate::backend::Backend;
@@ -44,6 +46,57 @@ impl QueueReader {
     #[inline]
     pub fn commit(&mut self) -> Result<(), QueueError> {
         self.tailer.commit().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Goes to the message with this sequence number: [`next`](Self::next) gives it next. One that
+    /// has not been appended yet is waited for.
+    ///
+    /// Reads at most a stride of the segment's index on the way, 64 KiB in segments of up to 4 GiB,
+    /// and one message; the segment from its beginning where the index is missing.
+    ///
+    /// # Errors
+    /// If the message was removed, an error that names the oldest one still there: the reader stays
+    /// where it is. [`QueueError::Corrupt`] if what lies before it in the segment is damaged.
+    pub fn seek_seq(&mut self, seq: u64) -> Result<Sought, QueueError> {
+        self.tailer.seek_seq(seq).map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Goes to the first message with a time stamp of `ns` nanoseconds since 1970 or later; one that
+    /// has not been appended yet is waited for.
+    ///
+    /// Where the clock ran backwards, a message counts as being as late as the latest one before it,
+    /// so that a later time never leads to an earlier message.
+    ///
+    /// # Errors
+    /// As [`seek_seq`](Self::seek_seq); the one that names the oldest message if time stamps had
+    /// reached `ns` before it.
+    pub fn seek_timestamp(&mut self, ns: u64) -> Result<Sought, QueueError> {
+        self.tailer.seek_timestamp(ns).map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Goes to the oldest message that is still there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn seek_to_start(&mut self) -> Result<Sought, QueueError> {
+        self.tailer.seek_to_start().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Goes behind the newest message.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next) between the writer's hint and the newest message.
+    pub fn seek_to_end(&mut self) -> Result<(), QueueError> {
+        self.tailer.seek_to_end().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Goes back by so many messages, or to the queue's first one if there are fewer. Each call costs
+    /// as much as [`seek_seq`](Self::seek_seq).
+    ///
+    /// # Errors
+    /// As [`seek_seq`](Self::seek_seq).
+    pub fn seek_back(&mut self, count: u64) -> Result<Sought, QueueError> {
+        self.tailer.seek_back(count).map_err(|error| QueueError::from_core(&self.path, error))
     }
 
     /// Waits until there is a message, at most for `timeout`.

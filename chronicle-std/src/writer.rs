@@ -1,14 +1,16 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
-use chronicle_core::{Appender, Claim, NoProbe, Position, RecoveryReport};
+use chronicle_core::{
+    Appender, Claim, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId, apply_retention,
+};
 
 use crate::QueueError;
 use crate::backend::Backend;
-use crate::preallocation::Preallocation;
+use crate::housekeeping::Housekeeping;
 
 /// The appender that a [`QueueWriter`] drives.
-pub(crate) type WriterAppender = Appender<Backend, NoProbe, Preallocation>;
+pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
 
 /// The one writer of a queue.
 ///
@@ -79,6 +81,36 @@ impl QueueWriter {
         self.appender.flush().map_err(|error| QueueError::from_core(&self.path, error))
     }
 
+    /// Prepares the next segment now, so that the roll costs no more than a few stores: for programs
+    /// that run the writer without its thread.
+    ///
+    /// # Errors
+    /// The system's. Nothing is lost: the roll makes the segment itself then.
+    pub fn prepare_next(&mut self) -> Result<(), QueueError> {
+        self.appender.prepare_next().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Removes old segments that need not be kept: for programs that run the writer without its
+    /// thread. A reader with a lease holds them as long as this writer lives.
+    ///
+    /// # Errors
+    /// The system's; what was removed before stays removed.
+    pub fn apply_retention(&mut self) -> Result<RetentionReport, QueueError> {
+        apply_retention(self.appender.platform(), |_| false)
+            .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Makes the seek index of a sealed segment anew from its messages, whether it is missing, damaged
+    /// or whole; whether the segment has one then: one of up to 64 KiB has none. Seeks go without it,
+    /// and take longer.
+    ///
+    /// # Errors
+    /// If there is no such segment, or it cannot be opened.
+    pub fn rebuild_index(&mut self, segment: SegmentId) -> Result<bool, QueueError> {
+        let rebuilt = self.appender.rebuild_index(segment);
+        rebuilt.map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
     /// Sequence number of the next message.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
@@ -118,7 +150,7 @@ impl QueueWriter {
 
 /// A message that is being filled in place.
 pub struct WriteClaim<'a> {
-    claim: Claim<'a, Backend, NoProbe, Preallocation>,
+    claim: Claim<'a, Backend, NoProbe, Housekeeping>,
     path: &'a Path,
 }
 

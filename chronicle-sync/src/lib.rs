@@ -17,6 +17,7 @@ pub mod mutation;
 pub mod notify;
 mod platform;
 mod primitive;
+pub mod retention;
 pub mod seal;
 pub mod seqlock;
 pub mod slots;

@@ -80,6 +80,14 @@ mutants! {
     SealStoreRelaxed => "L4",
     /// The wait does not count a seal as something to wake for.
     WaitIgnoresRoll => "L5",
+    /// The remover looks at positions without a barrier behind its announcement.
+    RetentionNoRemoverBarrier => "L6",
+    /// The remover does not look at positions again once it has announced how far it goes.
+    RetentionNoRescan => "L6",
+    /// The announcement goes back below what was removed.
+    RetentionFloorLowered => "L6",
+    /// The joining reader looks at the announcement without a barrier behind its position.
+    RetentionNoJoinerBarrier => "L6",
     /// What was made for another tag is taken.
     HandoffStaleTaken => "L8",
     /// A thing is handed over although it is not wanted any more.

@@ -26,6 +26,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Claim<'_, P, H, S> {
     pub fn commit(self, type_id: u16) -> Result<u64, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let appender = &mut *self.appender;
+        if !appender.control.holds(appender.epoch) {
+            return Err(appender.fenced());
+        }
         let header = appender.header(type_id);
         // The claim was given for this place, so the record lies inside the region.
         if let Some(end) = record::commit_in_place(

@@ -1,14 +1,15 @@
 //! Room for the next record: space ahead of the writer, and the roll to the next segment.
 
 use chronicle_format::{
-    Frontier, HEADER_SIZE, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
+    Frontier, HEADER_SIZE, IndexEntry, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
 };
 use chronicle_sync::{Clock, ErrorKind, Platform, Probe, Site, Storage};
 
 use super::{Appender, Map, PAGE};
 use crate::Result;
 use crate::error::{Error, Operation};
-use crate::segment::{Segment, open_or_create_segment, view_segment};
+use crate::index::{Foreign, Index, IndexWriter, open_or_make_index, remove_index};
+use crate::segment::{Segment, open_or_create_segment, segment_range, view_segment};
 use crate::supply::{PreparedSegment, RetiredSegment, Supply};
 
 /// Smaller segments are not asked for: making one takes longer than filling it, so the writer and
@@ -16,6 +17,9 @@ use crate::supply::{PreparedSegment, RetiredSegment, Supply};
 const TINY_SEGMENT: u64 = 64 << 10;
 /// Segments up to this size are asked for as soon as their predecessor is entered.
 const SMALL_SEGMENT: u64 = 4 << 20;
+
+/// A segment to append to, its index, and how far it has space.
+type Next<P> = (Segment<Map<P>>, Option<Index<Map<P>>>, u64);
 
 impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Provides space for a record: allocates ahead, or rolls to the next segment.
@@ -37,7 +41,21 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             }
             self.set_soft_end();
         }
-        if end > self.soft_end { self.extend(end) } else { Ok(()) }
+        if end > self.end_of_space() {
+            self.extend(end)?;
+        }
+        if let Some(index) = &mut self.index
+            && self.offset >= index.due()
+        {
+            index.push(&IndexEntry {
+                seq: self.next_seq,
+                offset: self.offset,
+                time_floor_ns: self.time_max_ns,
+                epoch: self.epoch,
+            });
+            self.set_soft_end();
+        }
+        Ok(())
     }
 
     /// Whether this writer asks for segments at all.
@@ -84,19 +102,35 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.set_soft_end();
     }
 
-    fn set_soft_end(&mut self) {
+    /// How far records may reach without more space.
+    fn end_of_space(&self) -> u64 {
         let size = self.geometry.size.bytes();
         // The slot behind the last record is polled by readers, so it has to have space as well; at
         // the end of the segment there is none.
-        let with_space =
-            if self.frontier >= size { size } else { self.frontier.saturating_sub(HEADER_SIZE) };
-        self.soft_end = if self.asked { with_space } else { with_space.min(self.mark()) };
+        if self.frontier >= size { size } else { self.frontier.saturating_sub(HEADER_SIZE) }
+    }
+
+    /// The fast path ends where there is something to do: at the end of the space, at the mark, and
+    /// where the next index entry is due.
+    fn set_soft_end(&mut self) {
+        let mark = if self.asked { u64::MAX } else { self.mark() };
+        let due = self.index.as_ref().map_or(u64::MAX, IndexWriter::due);
+        self.soft_end = self.end_of_space().min(mark).min(due);
+    }
+
+    /// Goes on with this index, if it is that of the segment that is being written to.
+    pub(super) fn set_index(&mut self, of: SegmentId, index: Option<IndexWriter<Map<P>>>) {
+        if self.segment.id == of {
+            self.index = index;
+            self.set_soft_end();
+        }
     }
 
     /// Goes on in the next segment.
     pub(super) fn roll(&mut self) -> Result<(), P> {
         self.probe.at(Site::Rolling);
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
+        self.check_capacity(id)?;
         self.control.set_busy(Some(self.platform.clock().now()));
         let rolled = self.roll_to(id);
         self.control.set_busy(None);
@@ -110,7 +144,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             epoch: self.epoch,
         };
         // 1. The next segment is whole before anything refers to it.
-        let (next, reserved) = self.next_segment(id, &start)?;
+        let (next, index, reserved) = self.next_segment(id, &start)?;
         self.names_unsynced = true;
         self.probe.at(Site::NextPublished);
         // 2. The hint moves.
@@ -120,7 +154,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.segment.seal_at(self.offset);
         self.probe.at(Site::Sealed);
         let old = core::mem::replace(&mut self.segment, next);
-        self.supply.retire(RetiredSegment { _segment: old });
+        let index = core::mem::replace(&mut self.index, index.map(IndexWriter::begin));
+        let index = index.map(IndexWriter::into_index);
+        self.supply.retire(RetiredSegment { _segment: old, _index: index });
         self.asked = !self.asks();
         self.sealing = self.segment.sealing(&self.geometry);
         self.offset = SEG_DATA_OFFSET;
@@ -129,6 +165,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
         //    should it not follow, they have nothing to read.
         Ok(())
+    }
+
+    /// Refuses to roll into a segment for which the queue has no room by its own limit.
+    fn check_capacity(&self, next: SegmentId) -> Result<(), P> {
+        let Some(capacity) = self.control.retention()?.capacity_bytes else { return Ok(()) };
+        let oldest = segment_range(&self.platform)?.map_or(next, |(oldest, _)| oldest);
+        let segments = u64::from(next.get().saturating_sub(oldest.get())) + 1;
+        let bytes = segments.saturating_mul(self.geometry.size.bytes());
+        if bytes > capacity { Err(Error::QueueFull { capacity }) } else { Ok(()) }
     }
 
     /// Removes the segment that was prepared and not needed. The lock is still held and this segment
@@ -141,24 +186,27 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         });
         if let Some(id) = unneeded {
             // What is left lying is removed by the next writer.
+            remove_index(&self.platform, id);
             let _ = self.platform.storage().remove(&Object::Segment(id));
         }
     }
 
     /// The next segment, started: a prepared one, or one that is made now. And how far it has space.
-    fn next_segment(
-        &mut self,
-        id: SegmentId,
-        start: &SegmentStart,
-    ) -> Result<(Segment<Map<P>>, u64), P> {
+    fn next_segment(&mut self, id: SegmentId, start: &SegmentStart) -> Result<Next<P>, P> {
         let prepared = self.prepared.take().filter(|prepared| prepared.id() == id);
-        if let Some(PreparedSegment { segment }) = prepared.or_else(|| self.supply.take(id)) {
+        let make_index = |segment: &Segment<Map<P>>| {
+            open_or_make_index(&self.platform, segment, &self.geometry, Foreign::Replace)
+        };
+        if let Some(PreparedSegment { segment, index }) = prepared.or_else(|| self.supply.take(id))
+        {
             segment.begin(start);
-            return Ok((segment, self.geometry.size.bytes()));
+            let index = index.or_else(|| make_index(&segment));
+            return Ok((segment, index, self.geometry.size.bytes()));
         }
         let reserved = self.step.min(self.geometry.size.bytes());
         let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, start)?;
         self.platform.storage().prefault(&next.region, 0..reserved);
-        Ok((next, reserved))
+        let index = make_index(&next);
+        Ok((next, index, reserved))
     }
 }

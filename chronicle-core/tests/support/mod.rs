@@ -1,6 +1,8 @@
 //! Queues on real files for the tests of this crate.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod clock;
+
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;

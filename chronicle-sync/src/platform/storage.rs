@@ -100,6 +100,19 @@ pub trait Storage {
     /// `NotFound`, `NotRegular`, `Denied`.
     fn view(&self, object: &Object) -> Result<Self::View, Self::Error>;
 
+    /// Copies bytes out of an object without mapping it: whoever else may write to the object could
+    /// truncate it, and a mapping would then be a trap. Returns how many bytes there were.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotRegular`, `Denied`.
+    fn copy_out(&self, object: &Object, at: u64, bytes: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Brings an object that others write to to the medium.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`.
+    fn sync_object(&self, object: &Object) -> Result<(), Self::Error>;
+
     /// Takes an object's name away. Whoever has it open keeps it.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod commit;
 mod handoff;
 mod notify;
+mod retention;
 mod roll;
 mod seal;
 mod seqlock;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[&[Model]] = &[
     seqlock::MODELS,
     seal::MODELS,
     roll::MODELS,
+    retention::MODELS,
     handoff::MODELS,
     slots::MODELS,
 ];

@@ -1,15 +1,20 @@
-//! The thread that prepares a writer's next segment and unmaps the ones that it has left.
+//! The thread beside a writer: it prepares the next segment, unmaps the ones that the writer has left,
+//! and removes the ones that need not be kept.
 //!
 //! The writer never waits for it: it asks, and takes what is ready when it rolls. While the writer
 //! is busy the thread looks for work by itself, so that asking costs no system call; when nothing
 //! happens for a while it parks until it is asked.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use chronicle_core::{PreparedSegment, RetiredSegment, SegmentId, Supply, prepare_segment};
+use chronicle_core::{
+    HoldingReader, PreparedSegment, ReaderPolicy, RetiredSegment, SegmentId, Supply,
+    apply_retention, prepare_segment,
+};
 use chronicle_sync::handoff::Handoff;
 
 use crate::QueueError;
@@ -23,6 +28,10 @@ const LOOK: Duration = Duration::from_micros(500);
 const SLICE: Duration = Duration::from_secs(1);
 /// How long it leaves a segment alone that it could not prepare; a full disk may have space then.
 const RETRY: Duration = Duration::from_millis(100);
+/// After a roll, old segments are looked at once this much time has gone by since the last look.
+const RETENTION: Duration = Duration::from_millis(20);
+/// Where readers hold what the limits ask for, it is looked at again after this time.
+const RETENTION_BLOCKED: Duration = Duration::from_millis(500);
 /// The tag under which segments to unmap are handed over: any will do.
 const RETIRED: u32 = 0;
 
@@ -34,14 +43,14 @@ struct Shared {
 }
 
 /// The writer's side: a supply of prepared segments, if one is wanted. Dropping it ends the thread.
-pub(crate) struct Preallocation(Option<Running>);
+pub(crate) struct Housekeeping(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Preallocation {
+impl Housekeeping {
     /// The writer makes its segments itself.
     pub(crate) fn none() -> Self {
         Self(None)
@@ -54,9 +63,16 @@ impl Preallocation {
             retired: Handoff::new(),
             stop: OnceLock::new(),
         });
-        let worker = Worker { shared: Arc::clone(&shared), platform: backend::open(path)? };
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            platform: backend::open(path)?,
+            leases: Leases::default(),
+            rolled: false,
+            blocked: false,
+            last_retention: Instant::now(),
+        };
         let thread = thread::Builder::new()
-            .name("chronicle-prealloc".to_owned())
+            .name("chronicle-keeper".to_owned())
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         Ok(Self(Some(Running { shared, thread: Some(thread) })))
@@ -72,7 +88,7 @@ impl Running {
     }
 }
 
-impl Supply<Backend> for Preallocation {
+impl Supply<Backend> for Housekeeping {
     fn want(&mut self, id: SegmentId) {
         let Some(running) = &self.0 else { return };
         let stale = running.shared.prepared.want(id.get());
@@ -117,13 +133,36 @@ impl Drop for Running {
     }
 }
 
+/// Since when readers with a lease have been closed, as far as this process has seen.
+#[derive(Default)]
+pub(crate) struct Leases(HashMap<String, Instant>);
+
+impl Leases {
+    /// Whether a reader's time to live is over.
+    pub(crate) fn lapsed(&mut self, reader: &HoldingReader) -> bool {
+        let ReaderPolicy::Lease { ttl_ns } = reader.policy else { return false };
+        if reader.active {
+            self.0.remove(reader.name.as_str());
+            return false;
+        }
+        let closed = self.0.entry(reader.name.as_str().to_owned()).or_insert_with(Instant::now);
+        closed.elapsed() > Duration::from_nanos(ttl_ns)
+    }
+}
+
 struct Worker {
     shared: Arc<Shared>,
     platform: Backend,
+    leases: Leases,
+    /// The writer has rolled since old segments were last looked at.
+    rolled: bool,
+    /// A reader held what the limits asked for.
+    blocked: bool,
+    last_retention: Instant,
 }
 
 impl Worker {
-    fn run(self) {
+    fn run(mut self) {
         let mut last_work = Instant::now();
         let mut failed: Option<(u32, Instant)> = None;
         drop(self.shared.retired.want(RETIRED));
@@ -131,8 +170,10 @@ impl Worker {
             if let Some(segment) = self.shared.retired.take(RETIRED) {
                 drop(segment);
                 drop(self.shared.retired.want(RETIRED));
+                self.rolled = true;
                 last_work = Instant::now();
             }
+            self.retain();
             let wanted = self.shared.prepared.wanted();
             let wanted = wanted.filter(|tag| {
                 failed.is_none_or(|(failed, since)| failed != *tag || since.elapsed() > RETRY)
@@ -146,6 +187,21 @@ impl Worker {
                 // Asked in the meantime, it returns at once.
                 thread::park_timeout(SLICE);
             }
+        }
+    }
+
+    /// Removes old segments, if it is time to look at them. The writer's lock is held by this process
+    /// for as long as segments can have been rolled out of.
+    fn retain(&mut self) {
+        let waited = self.last_retention.elapsed();
+        if self.rolled && waited >= RETENTION || self.blocked && waited >= RETENTION_BLOCKED {
+            let leases = &mut self.leases;
+            let report = apply_retention(&self.platform, |reader| leases.lapsed(reader));
+            // Where it fails it is tried again; the queue grows meanwhile and says so when it is full.
+            self.blocked = report
+                .map_or(true, |report| report.plan.keep_from() < report.plan.limits_keep_from);
+            self.rolled = false;
+            self.last_retention = Instant::now();
         }
     }
 

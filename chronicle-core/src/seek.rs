@@ -1,0 +1,141 @@
+//! Going to a record by its sequence number or by time.
+//!
+//! The segment is found by the starts of the segments, the place in it by its index, and the rest is
+//! a walk over at most a stride and a record, by the same rules as reading. Without an index it is a
+//! walk from the beginning of the segment.
+
+use chronicle_format::{IndexEntry, Position};
+use chronicle_sync::{ErrorKind, Platform};
+
+use crate::Result;
+use crate::index::view_index;
+use crate::segment::view_segment;
+use crate::start::{OPEN_TRIES, Start, begin, gone};
+use crate::tailer::{Passed, Tailer};
+
+/// Where a seek came out, and what it cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sought {
+    /// Whether the record that was looked for is there. If not, it has not been appended yet: the
+    /// reader waits for it, and passes over what comes before.
+    pub found: bool,
+    /// Records that were read on the way and passed over.
+    pub passed_records: u64,
+    /// Their bytes, headers and padding included.
+    pub passed_bytes: u64,
+}
+
+impl<P: Platform> Tailer<P> {
+    /// Goes to the record with this sequence number: [`next`](Self::next) gives it next. One that
+    /// has not been appended yet is waited for.
+    ///
+    /// Costs a few openings of files for the segment, and a walk over at most a stride of its index
+    /// and a record; over the segment from its beginning where the index is missing.
+    ///
+    /// # Errors
+    /// [`FellBehind`](crate::Error::FellBehind) with the oldest record if this one was removed, and
+    /// the platform's: the reader stays where it is. Those of [`next`](Self::next) on the way to the
+    /// record: the reader is before what is damaged.
+    pub fn seek_seq(&mut self, seq: u64) -> Result<Sought, P> {
+        self.seek(Start::Seq(seq))
+    }
+
+    /// Goes to the first record by which a time stamp has reached `ns`, in nanoseconds since 1970,
+    /// as [`Start::Timestamp`] defines it. One that has not been appended yet is waited for.
+    ///
+    /// A later time never leads to an earlier record, whatever the clock did.
+    ///
+    /// # Errors
+    /// As [`seek_seq`](Self::seek_seq); [`FellBehind`](crate::Error::FellBehind) if time stamps had
+    /// reached `ns` before the oldest record that is still there.
+    pub fn seek_timestamp(&mut self, ns: u64) -> Result<Sought, P> {
+        self.seek(Start::Timestamp(ns))
+    }
+
+    /// Goes to the oldest record that is still there.
+    ///
+    /// # Errors
+    /// The platform's.
+    pub fn seek_to_start(&mut self) -> Result<Sought, P> {
+        self.seek(Start::Earliest)
+    }
+
+    /// Goes behind the newest record.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next) between the writer's hint and the newest record.
+    pub fn seek_to_end(&mut self) -> Result<(), P> {
+        self.go_to(Start::Latest)?;
+        self.want(Start::Latest);
+        self.skip_to_end()
+    }
+
+    /// Goes back by so many records, or to the very first one of the queue if there are fewer.
+    ///
+    /// Records cannot be read backwards, since nothing behind a record says where it begins: each
+    /// call costs as much as [`seek_seq`](Self::seek_seq). To read many backwards, go back by many
+    /// and read them forwards.
+    ///
+    /// # Errors
+    /// As [`seek_seq`](Self::seek_seq).
+    pub fn seek_back(&mut self, count: u64) -> Result<Sought, P> {
+        self.seek_seq(self.position().seq.saturating_sub(count))
+    }
+
+    fn seek(&mut self, start: Start) -> Result<Sought, P> {
+        self.go_to(start)?;
+        self.passed = Passed::default();
+        self.land(start);
+        let found = self.settle()?;
+        let Passed { records, bytes } = self.passed;
+        Ok(Sought { found, passed_records: records, passed_bytes: bytes })
+    }
+
+    /// Goes to the segment of a start.
+    fn go_to(&mut self, start: Start) -> Result<(), P> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let place = begin(&self.platform, &self.control, &self.geometry, start)?;
+            if place.segment == self.segment.id {
+                self.move_to(&place, None);
+                return Ok(());
+            }
+            match view_segment(&self.platform, place.segment, &self.geometry) {
+                Ok(segment) => {
+                    self.move_to(&place, Some(segment));
+                    return Ok(());
+                }
+                // Removed since it was found.
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                    if tries == OPEN_TRIES {
+                        let Position { segment, seq, .. } = place;
+                        return Err(gone(&self.platform, &self.geometry, segment, seq));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// At the beginning of a segment: goes as near to a start in it as its index leads.
+    pub(crate) fn land(&mut self, start: Start) {
+        self.want(start);
+        let is_before = |entry: &IndexEntry| match start {
+            // Not the record itself: the one before it then shows, in a position that is committed
+            // at once, that the place is on this log.
+            Start::Seq(seq) => entry.seq < seq,
+            Start::Timestamp(ns) => entry.time_floor_ns < ns,
+            Start::Earliest | Start::Latest => false,
+        };
+        if !matches!(start, Start::Seq(_) | Start::Timestamp(_)) {
+            return;
+        }
+        let landing = view_index(&self.platform, &self.segment, &self.geometry)
+            .and_then(|index| index.landing(&self.segment, &self.geometry, is_before));
+        if let Some(place) = landing {
+            self.move_to(&place, None);
+        }
+    }
+}
