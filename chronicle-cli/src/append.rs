@@ -44,10 +44,8 @@ pub(crate) fn run(arguments: &AppendArguments) -> Result<(), Failure> {
 
 /// What recovery did not keep.
 fn describe_cut(cut: &Cut) -> String {
-    let mut text = format!(
-        "cut at offset {} (seq {}) after a power loss: {}",
-        cut.at.offset, cut.at.seq, cut.at.fault
-    );
+    let mut text =
+        format!("cut at offset {} (seq {}): {}", cut.at.offset, cut.at.seq, cut.at.fault);
     let behind = units::plural(cut.records_behind, "whole record");
     text += &format!("; {behind} behind it were not durable and are gone");
     if cut.segments_removed > 0 {

@@ -29,6 +29,9 @@ pub(crate) enum Command {
     /// Look at the registered readers of a queue
     #[command(subcommand)]
     Readers(ReadersCommand),
+    /// What a queue keeps, why, and what may go
+    #[command(subcommand)]
+    Retention(RetentionCommand),
     /// Measure throughput and latency on this machine, and survive a kill -9, in about 15 seconds
     Demo(DemoArguments),
     /// A process of the demo
@@ -148,12 +151,49 @@ pub(crate) struct CreateArguments {
     /// Let the group read the queue and keep readers in it
     #[arg(long)]
     pub(crate) group_readable: bool,
+    /// Remove what readers have passed while segments take more, also as 512MiB; 0 keeps everything
+    /// [default: 1GiB]
+    #[arg(long, value_name = "BYTES", value_parser = parse::byte_count)]
+    pub(crate) retain: Option<u64>,
+    /// Refuse to grow beyond this; 0 for no limit [default: 0]
+    #[arg(long, value_name = "BYTES", value_parser = parse::byte_count)]
+    pub(crate) capacity: Option<u64>,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum ReadersCommand {
     /// List the readers, their positions and how far they lag
     Ls(InspectArguments),
+    /// Remove a reader that is not active: what only it held back may go then
+    Rm(ReaderArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct ReaderArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// The reader's name
+    #[arg(value_parser = parse::reader_name)]
+    pub(crate) name: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum RetentionCommand {
+    /// Say of every segment why it is still there
+    Why(RetentionArguments),
+    /// Show which segments would be removed; changes nothing
+    Plan(RetentionArguments),
+    /// Remove them, in a queue that has no writer just now; a writer does it by itself
+    Apply(RetentionArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct RetentionArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

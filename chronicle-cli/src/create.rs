@@ -12,6 +12,10 @@ pub(crate) fn run(arguments: &CreateArguments) -> Result<(), Failure> {
     config.segment_size = arguments.segment_size.unwrap_or(config.segment_size);
     config.checksums = !arguments.no_checksums;
     config.group_readable = arguments.group_readable;
+    if let Some(bytes) = arguments.retain {
+        config.retention.max_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+    }
+    config.retention.capacity_bytes = arguments.capacity.filter(|bytes| *bytes > 0);
     let writer = Queue::create(&arguments.queue, config)?;
     output::print(&format!(
         "{}: a queue with segments of {}\n",

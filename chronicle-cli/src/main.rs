@@ -12,6 +12,7 @@ mod message_format;
 mod output;
 mod parse;
 mod progress;
+mod retention;
 mod tail;
 mod units;
 
@@ -37,6 +38,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Create(arguments) => create::run(&arguments),
         Command::Readers(ReadersCommand::Ls(arguments)) => inspect::list_readers(&arguments),
+        Command::Readers(ReadersCommand::Rm(arguments)) => retention::remove_reader(&arguments),
+        Command::Retention(command) => retention::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(role) => demo::child::run(&role),
     }

@@ -15,11 +15,15 @@ pub(crate) fn type_id(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "a message type is a number from 0x0100 (256) to 0xFFFE (65534)".to_owned())
 }
 
+/// A number of bytes, plain or with a suffix.
+pub(crate) fn byte_count(text: &str) -> Result<u64, String> {
+    bytes(text)
+        .ok_or_else(|| "a size is a number of bytes, or one with K, M, G, KiB, MiB, GiB".to_owned())
+}
+
 /// A segment size in bytes, plain or with a suffix.
 pub(crate) fn segment_size(text: &str) -> Result<u64, String> {
-    let bytes = bytes(text).ok_or_else(|| {
-        "a size is a number of bytes, or one with K, M, G, KiB, MiB, GiB".to_owned()
-    })?;
+    let bytes = byte_count(text)?;
     SegmentSize::new(bytes).map(SegmentSize::bytes).map_err(|error| error.to_string())
 }
 
