@@ -118,6 +118,9 @@ impl QueueView {
         };
         let writer = match self.writer.pid {
             Some(pid) => format!("{}, process {pid}, epoch {}", self.writer.status, self.epoch),
+            None if self.writer.status == "dead" => {
+                format!("none is active, the last one was the queue's number {}", self.epoch)
+            }
             None => format!("{}, last epoch {}", self.writer.status, self.epoch),
         };
         let checksums = if self.checksums { "CRC-32C" } else { "none" };
