@@ -251,6 +251,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.make_room(length)?;
             end = self.end_of(length)?;
         }
+        if !self.control.holds(self.epoch) {
+            return Err(self.fenced());
+        }
         self.dirty_end = self.dirty_end.max(end);
         self.control.set_busy(Some(self.platform.clock().now()));
         self.probe.at(Site::Claimed);

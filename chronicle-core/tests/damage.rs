@@ -1,0 +1,132 @@
+//! Damaged words and files in a queue: an error with a place, or no effect; never a silent loss.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use chronicle_core::{Appender, Damage, Error, Fault, Inspection, Start, WriteOptions};
+use chronicle_format::layout::control;
+use support::{Home, TYPE, assert_holds, payload, platform};
+
+const FIRST: &str = "000000000.q";
+
+fn filled(count: u64) -> Home {
+    let home = Home::with_queue(65536);
+    let mut appender = home.appender();
+    for number in 0..count {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    home
+}
+
+#[test]
+fn a_damaged_frontier_hides_no_record_from_the_next_writer() {
+    for frontier in [0u64, 1, 2, 3, u64::MAX] {
+        let home = filled(500);
+        home.write_at("control.meta", control::FRONTIER as u64, &frontier.to_le_bytes());
+        let mut appender = home.appender();
+        assert_eq!(appender.append(TYPE, &payload(500)).unwrap(), 500, "{frontier:#x}");
+        assert_holds(&home.read_all(), 501);
+    }
+}
+
+#[test]
+fn a_damaged_hint_misleads_neither_readers_nor_inspection() {
+    for (offset, value) in [
+        (control::WRITE_OFFSET, 60001u64),
+        (control::WRITE_OFFSET, u64::MAX),
+        (control::CURRENT_SEGMENT, 77),
+        (control::CURRENT_SEGMENT, u64::MAX),
+        (control::HINT_EPOCH, u64::MAX),
+    ] {
+        let home = filled(300);
+        home.write_at("control.meta", offset as u64, &value.to_le_bytes());
+        let inspection = Inspection::of(&home.platform()).unwrap();
+        assert_eq!(inspection.head.position.seq, 300, "{offset} {value:#x}");
+        let mut latest = home.tailer_from(Start::Latest).unwrap();
+        assert!(latest.next().unwrap().is_none());
+        let mut appender = home.appender();
+        appender.append(TYPE, &payload(300)).unwrap();
+        assert_eq!(latest.next().unwrap().unwrap().seq, 300);
+    }
+}
+
+/// Somebody removed the lock file, so that two writers have one: the first one is fenced.
+#[test]
+fn a_writer_whose_queue_was_taken_stores_nothing_over_its_successor() {
+    let home = filled(2);
+    let mut first = home.appender();
+    first.append(TYPE, &payload(2)).unwrap();
+    std::fs::remove_file(home.file("writer.lock")).unwrap();
+    let mut second = Appender::open(platform(home.path()), WriteOptions::default()).unwrap();
+    for number in 3..8 {
+        assert_eq!(second.append(TYPE, &payload(number)).unwrap(), number);
+    }
+    let before = std::fs::read(home.file(FIRST)).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(first.append(TYPE, b"late"), Err(Error::Fenced { .. })));
+        assert!(matches!(
+            first.claim(4).and_then(|claim| claim.commit(TYPE)),
+            Err(Error::Fenced { .. })
+        ));
+    }
+    assert_eq!(std::fs::read(home.file(FIRST)).unwrap(), before);
+    assert_holds(&home.read_all(), 8);
+}
+
+#[test]
+fn a_reader_takes_no_hole_in_durable_records_for_the_end() {
+    let home = Home::with_queue(65536);
+    let mut appender = home.appender();
+    let mut places = Vec::new();
+    for number in 0..100 {
+        places.push(appender.position().offset);
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    appender.flush().unwrap();
+    // One that reads to the end while all is well waits there and sees nothing wrong.
+    assert_holds(&home.read_all(), 100);
+    home.write_at(FIRST, places[49], &[0; 32]);
+    let mut tailer = home.tailer();
+    for _ in 0..49 {
+        tailer.next().unwrap().unwrap();
+    }
+    let refused = tailer.next().unwrap_err();
+    let Error::Damaged(Damage { offset, seq, fault, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((offset, seq, fault), (places[49], 49, Fault::NotThere));
+    drop(appender);
+    assert!(matches!(home.try_appender(), Err(Error::Damaged(_))));
+}
+
+#[test]
+fn a_stray_segment_far_ahead_holds_nobody_up() {
+    let home = filled(10);
+    std::fs::copy(home.file(FIRST), home.file("999999999.q")).unwrap();
+    let begun = Instant::now();
+    let refused = home.try_appender().map(drop).unwrap_err();
+    assert!(matches!(refused, Error::Format { .. } | Error::Damaged(_)), "{refused:?}");
+    home.forget_boot();
+    // In another boot it is what a power loss left, or is refused; at once in any case.
+    let _ = home.try_appender();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_holds(&home.read_all(), 10);
+}
+
+#[test]
+fn a_truncated_earlier_segment_is_refused_by_the_next_writer() {
+    let home = filled(3000);
+    let file = std::fs::OpenOptions::new().write(true).open(home.file(FIRST)).unwrap();
+    file.set_len(4096).unwrap();
+    let refused = home.try_appender().map(drop).unwrap_err();
+    let named = matches!(&refused, Error::Format { object, .. } if object.to_string() == FIRST);
+    assert!(named, "{refused:?}");
+}
