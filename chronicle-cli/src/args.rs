@@ -106,7 +106,8 @@ pub(crate) struct TailArguments {
     /// Register and commit nothing; what happens without --reader anyway
     #[arg(long, conflicts_with = "reader")]
     pub(crate) no_commit: bool,
-    /// Where to begin, unless the reader has a position: earliest, latest or seq:N
+    /// Where to begin, unless the reader has a position: earliest, latest, seq:N, or time:T, which is
+    /// the first message at T or later
     #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = parse::start)]
     pub(crate) from: Start,
     /// Stop after so many messages

@@ -52,12 +52,23 @@ pub(crate) fn start(text: &str) -> Result<Start, String> {
     match text {
         "earliest" => Ok(Start::Earliest),
         "latest" => Ok(Start::Latest),
-        _ => text
-            .strip_prefix("seq:")
-            .and_then(|digits| digits.parse().ok())
-            .map(Start::Seq)
-            .ok_or_else(|| "a place is earliest, latest or seq:N".to_owned()),
+        _ => {
+            let seq = text.strip_prefix("seq:").and_then(|digits| digits.parse().ok());
+            let time = text.strip_prefix("time:").and_then(nanoseconds);
+            seq.map(Start::Seq).or(time.map(Start::Timestamp)).ok_or_else(|| {
+                "a place is earliest, latest, seq:N, or time:T with T in nanoseconds since 1970 or like 2026-01-05T09:30:00Z".to_owned()
+            })
+        }
     }
+}
+
+/// A time as nanoseconds since 1970.
+fn nanoseconds(text: &str) -> Option<u64> {
+    if let Ok(nanoseconds) = text.parse() {
+        return Some(nanoseconds);
+    }
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_nanosecond()).ok()
 }
 
 #[cfg(test)]

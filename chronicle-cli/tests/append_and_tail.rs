@@ -368,3 +368,22 @@ fn a_queue_can_be_made_once() {
     assert!(again.errors.contains(&place.queue()), "{}", again.errors);
     assert!(support::snapshot(place.root()) == before);
 }
+
+#[test]
+fn a_reader_may_begin_at_a_time() {
+    let place = Place::new();
+    place.append(&lines(5, 2000));
+    let read = |from: &str| {
+        let tail = ["tail", &place.queue(), "--format", "json", "--from", from];
+        let outcome = run(tail, b"").succeeded();
+        let first = outcome.text().lines().next().unwrap_or("null").to_owned();
+        serde_json::from_str::<serde_json::Value>(&first).unwrap()
+    };
+    let middle = read("seq:1000");
+    let time = middle["timestamp_ns"].as_u64().unwrap();
+    let found = read(&format!("time:{time}"));
+    assert_eq!(found["timestamp_ns"].as_u64(), Some(time));
+    assert!(found["seq"].as_u64().unwrap() <= 1000);
+    assert_eq!(read("time:1970-01-01T00:00:00Z")["seq"], 0);
+    assert!(read("time:2200-01-01T00:00:00Z").is_null());
+}
