@@ -29,6 +29,8 @@ pub(crate) enum Command {
     /// Look at the registered readers of a queue
     #[command(subcommand)]
     Readers(ReadersCommand),
+    /// Check every message of every file; changes nothing. Exit code 2 if anything is damaged
+    Verify(InspectArguments),
     /// What a queue keeps, why, and what may go
     #[command(subcommand)]
     Retention(RetentionCommand),

@@ -15,6 +15,7 @@ mod progress;
 mod retention;
 mod tail;
 mod units;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Create(arguments) => create::run(&arguments),
         Command::Readers(ReadersCommand::Ls(arguments)) => inspect::list_readers(&arguments),
         Command::Readers(ReadersCommand::Rm(arguments)) => retention::remove_reader(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Retention(command) => retention::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(role) => demo::child::run(&role),

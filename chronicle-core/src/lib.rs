@@ -25,6 +25,7 @@ mod segment;
 mod start;
 mod supply;
 mod tailer;
+mod verify;
 mod wait;
 
 pub use appender::{Appender, Claim, DEFAULT_STEP, WriteOptions};
@@ -46,6 +47,7 @@ pub use seek::Sought;
 pub use start::Start;
 pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
 pub use tailer::{MessageView, TailOptions, Tailer};
+pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
 
 /// What the calls of this crate return.

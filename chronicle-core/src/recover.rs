@@ -7,7 +7,7 @@
 
 use chronicle_format::{
     CHECKPOINT_SLOTS, Checkpoint, EpochRecord, FormatError, HEADER_SIZE, Object, Position,
-    SEG_DATA_OFFSET, Seal, SegmentId, TypeId,
+    SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart, TypeId,
 };
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::{
@@ -85,12 +85,25 @@ pub(crate) fn newest_checkpoint<R: Region, E>(
 
 /// What a walk through a segment's records keeps track of.
 #[derive(Clone, Copy, Debug)]
-struct Cursor {
-    offset: u64,
-    seq: u64,
-    epoch: u32,
+pub(crate) struct Cursor {
+    pub(crate) offset: u64,
+    pub(crate) seq: u64,
+    pub(crate) epoch: u32,
     time_max_ns: u64,
-    records: u64,
+    pub(crate) records: u64,
+}
+
+impl Cursor {
+    /// At the first record of a segment.
+    pub(crate) fn at_start(start: &SegmentStart) -> Self {
+        Self {
+            offset: SEG_DATA_OFFSET,
+            seq: start.first_seq,
+            epoch: start.epoch,
+            time_max_ns: start.time_floor_ns,
+            records: 0,
+        }
+    }
 }
 
 /// Checks a record against what must come next, and moves `seq` and `epoch` over it. Returns whether
@@ -136,7 +149,7 @@ pub(crate) fn step<R: Region>(
 }
 
 /// Walks over whole records until there is none, or one is bad.
-fn walk<R: Region>(
+pub(crate) fn walk<R: Region>(
     segment: &Segment<R>,
     geometry: &Geometry,
     cursor: &mut Cursor,
@@ -346,13 +359,7 @@ impl<P: Platform> Recovery<'_, P> {
         let mut segment = open_segment(self.platform, first, self.geometry)?;
         let start = segment.started()?;
         let mut segments_checked = 1;
-        let mut cursor = Cursor {
-            offset: SEG_DATA_OFFSET,
-            seq: start.first_seq,
-            epoch: start.epoch,
-            time_max_ns: start.time_floor_ns,
-            records: 0,
-        };
+        let mut cursor = Cursor::at_start(&start);
         loop {
             let seal = segment.seal()?;
             let until = self.readable_end(&segment, seal)?;

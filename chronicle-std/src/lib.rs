@@ -29,8 +29,8 @@ mod writer;
 
 pub use chronicle_core::{
     Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, Holder, MessageView, Position, ReaderPolicy,
-    RecoveryReport, RetentionPlan, RetentionPolicy, RetentionReport, Sought, Start, WaitOutcome,
-    WaitStrategy, WriterStatus,
+    RecoveryReport, RetentionPlan, RetentionPolicy, RetentionReport, Sought, Start, Verification,
+    WaitOutcome, WaitStrategy, WriterStatus,
 };
 pub use chronicle_format as format;
 pub use config::{ReaderConfig, WriterConfig};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use chronicle_core::{
     Appender, Error, FormatError, NoProbe, ReaderName, RetentionPlan, RetentionReport, TailOptions,
-    Tailer, apply_retention, create, lock_writer, plan_retention, remove_reader,
+    Tailer, Verification, apply_retention, create, lock_writer, plan_retention, remove_reader,
+    verify,
 };
 use chronicle_format::{Object, READERS_DIRECTORY};
 use chronicle_sync::{Clock, Platform, Watch};
@@ -106,6 +107,20 @@ impl Queue {
     pub fn inspect(path: impl AsRef<Path>) -> Result<QueueReport, QueueError> {
         let path = path.as_ref();
         QueueReport::of(path, &backend::open(path)?)
+    }
+
+    /// Checks every record of every file, without changing a byte; gives what was counted, and all
+    /// faults with their places.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`] and those of a control file that cannot be read.
+    pub fn verify(path: impl AsRef<Path>) -> Result<(Verification, Vec<QueueError>), QueueError> {
+        let path = path.as_ref();
+        let mut faults = Vec::new();
+        let visit = |fault| faults.push(QueueError::from_core(path, fault));
+        let report = verify(&backend::open(path)?, visit)
+            .map_err(|error| QueueError::from_core(path, error))?;
+        Ok((report, faults))
     }
 
     /// Looks which segments could be removed, and why the others stay. Changes nothing.
