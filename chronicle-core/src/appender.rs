@@ -21,7 +21,7 @@ use crate::control::{Control, absent, check_notify, check_size, visible_waiters}
 use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
-use crate::segment::{Geometry, Segment, open_segment};
+use crate::segment::{Geometry, Segment, open_segment, segment_range};
 use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment};
 use crate::wait::lock_writer;
 
@@ -145,6 +145,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         control.set_frontier(Frontier { segment: tail.segment.id, bytes: tail.frontier });
         control.set_segment_index(&tail.position);
         control.set_busy(None);
+        if let Some((oldest, _)) = segment_range(&platform)? {
+            control.set_floor(oldest);
+        }
         control.set_writer_boot(platform.clock().boot());
         control.set_durable_seq(control.durable_seq().max(durable.durable.seq));
         // The epoch must never come again, not even if power is lost before anything else is synced.

@@ -175,6 +175,11 @@ impl<R: RegionMut> Control<R> {
         }
     }
 
+    /// Makes the floor true again when a writer opens: segments below the oldest one are gone.
+    pub(crate) fn set_floor(&self, oldest: SegmentId) {
+        self.region.publish_u64(control::SEGMENT_FLOOR as u64, oldest.get().into());
+    }
+
     pub(crate) fn set_retention(&self, policy: &RetentionPolicy) {
         self.region.store_bytes(RetentionPolicy::OFFSET as u64, &policy.encode());
     }
@@ -206,6 +211,11 @@ impl<R: RegionMut> Control<R> {
     pub(crate) fn set_durable_seq(&self, seq: u64) {
         self.region.publish_u64(control::DURABLE_SEQ as u64, seq);
     }
+}
+
+/// What is wrong with a floor that lies above every segment.
+pub(crate) fn bad_floor(value: u64) -> FormatError {
+    FormatError::OutOfRange { at: control::SEGMENT_FLOOR, value }
 }
 
 /// Opens `control.meta` for reading, with an error that says whether there is a queue at all.

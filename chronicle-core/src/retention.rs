@@ -110,6 +110,8 @@ pub fn plan_retention<P: Platform>(
 
 /// Removes what may go, from the oldest on. Only for the process that holds the writer's lock.
 ///
+/// Another thread that is just doing the same is left to it: nothing is removed here then.
+///
 /// A position counts once it is on the medium, so that no reader can fall back behind what was
 /// removed. A segment goes only if it is sealed.
 ///
@@ -124,8 +126,15 @@ pub fn apply_retention<P: Platform>(
     let control =
         Control::check(region.map_err(Error::platform(Object::Control, Operation::Open))?)?;
     let geometry = Geometry::of(&control);
+    // Before anything is looked at: two threads of the writer's process that announced different
+    // floors would undo each other's promise to joining readers.
+    let alone = match storage.lock(&Object::Control) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == ErrorKind::Locked => None,
+        Err(error) => return Err(Error::platform(Object::Control, Operation::Lock)(error)),
+    };
     let first = plan(platform, &control, &mut lapsed, false)?;
-    if first.keep_from() == first.oldest {
+    if alone.is_none() || first.keep_from() == first.oldest {
         return Ok(RetentionReport { plan: first, removed: 0 });
     }
     let mut second = Ok(first.clone());

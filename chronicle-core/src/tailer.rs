@@ -10,7 +10,9 @@ use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Storage};
 
 use crate::Result;
-use crate::control::{Control, check_notify, view_control, visible_notify_seq, visible_waiters};
+use crate::control::{
+    Control, bad_floor, check_notify, view_control, visible_notify_seq, visible_waiters,
+};
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::readers::{LastRead, Registration};
 use crate::recover::step;
@@ -145,8 +147,13 @@ impl<P: Platform> Tailer<P> {
             return Err(Error::NotRegistered);
         };
         // Segments at a place that was registered only now may have been removed under it. Each turn
-        // begins further up, and no further than the head.
+        // begins further up. A floor that is always ahead is not one that anybody removes by.
+        let mut tries = 0;
         while is_new && u64::from(registration.committed().segment.get()) < floor {
+            tries += 1;
+            if tries > OPEN_TRIES {
+                return Err(Error::Format { object: Object::Control, source: bad_floor(floor) });
+            }
             let (next, last) = begin()?;
             floor = control.join(|| registration.commit(next, last));
         }

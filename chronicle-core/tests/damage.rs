@@ -130,3 +130,22 @@ fn a_truncated_earlier_segment_is_refused_by_the_next_writer() {
     let named = matches!(&refused, Error::Format { object, .. } if object.to_string() == FIRST);
     assert!(named, "{refused:?}");
 }
+
+/// The word is read by every reader that registers; no value of it may hold one up.
+#[test]
+fn a_damaged_segment_floor_holds_no_joining_reader_up() {
+    let home = filled(10);
+    home.write_at("control.meta", control::SEGMENT_FLOOR as u64, &u64::MAX.to_le_bytes());
+    let path = home.path().to_owned();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut options = chronicle_core::TailOptions::default();
+        options.name = Some(chronicle_core::ReaderName::new("joiner").unwrap());
+        let _ = told.send(chronicle_core::Tailer::open(platform(&path), &options).map(drop));
+    });
+    let refused = heard.recv_timeout(Duration::from_secs(10)).unwrap().unwrap_err();
+    assert!(matches!(refused, Error::Format { .. }), "{refused:?}");
+    // The next writer knows where the log begins.
+    drop(home.appender());
+    home.named("joiner").unwrap();
+}

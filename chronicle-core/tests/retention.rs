@@ -243,3 +243,15 @@ fn readers_that_join_while_segments_go_are_told_the_truth() {
         writer.join().unwrap();
     });
 }
+
+#[test]
+fn two_removers_are_never_at_work_at_once() {
+    use chronicle_core::Object;
+    use chronicle_sync::{Platform, Storage};
+    let home = filled(keep(2), 300);
+    let platform = home.platform();
+    let other = platform.storage().lock(&Object::Control).unwrap();
+    assert_eq!(apply_retention(&home.platform(), |_| false).unwrap().removed, 0);
+    drop(other);
+    assert!(apply_retention(&home.platform(), |_| false).unwrap().removed > 0);
+}
