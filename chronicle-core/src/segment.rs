@@ -141,11 +141,7 @@ pub(crate) fn view_segment<P: Platform>(
     id: SegmentId,
     geometry: &Geometry,
 ) -> Result<Segment<<P::Storage as Storage>::View>, P> {
-    let region = platform
-        .storage()
-        .view(&Object::Segment(id))
-        .map_err(Error::platform(Object::Segment(id), Operation::Open))?;
-    Segment::check(region, id, geometry)
+    opened(platform.storage().view(&Object::Segment(id)), id, geometry)
 }
 
 /// Opens a segment for writing.
@@ -154,10 +150,15 @@ pub(crate) fn open_segment<P: Platform>(
     id: SegmentId,
     geometry: &Geometry,
 ) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
-    let region = platform
-        .storage()
-        .open(&Object::Segment(id))
-        .map_err(Error::platform(Object::Segment(id), Operation::Open))?;
+    opened(platform.storage().open(&Object::Segment(id)), id, geometry)
+}
+
+fn opened<R: Region, E>(
+    region: core::result::Result<R, E>,
+    id: SegmentId,
+    geometry: &Geometry,
+) -> core::result::Result<Segment<R>, Error<E>> {
+    let region = region.map_err(Error::platform(Object::Segment(id), Operation::Open))?;
     Segment::check(region, id, geometry)
 }
 
