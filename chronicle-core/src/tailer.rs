@@ -1,34 +1,23 @@
 //! A reader of a queue.
 
-use core::hint::spin_loop;
-use core::time::Duration;
+mod waiting;
 
 use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
-use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
-use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Storage};
+use chronicle_sync::{ErrorKind, Platform, Storage};
 
+use self::waiting::{Notify, has_news, open_notify};
 use crate::Result;
-use crate::control::{
-    Control, bad_floor, check_notify, view_control, visible_notify_seq, visible_waiters,
-};
-use crate::error::{Damage, Error, Fault, Operation};
+use crate::control::{Control, bad_floor, view_control};
+use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration};
 use crate::recover::step;
 use crate::segment::{Geometry, Segment, view_segment};
 use crate::start::{OPEN_TRIES, Start, begin, gone, resume};
-use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
 
-/// The longest that a reader sleeps without looking. A writer that dies before its wake-up costs
-/// that much once.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
-/// The same for a reader that the writer cannot wake, because it may not raise the flag.
-pub(crate) const UNARMED_SLICE: Duration = Duration::from_millis(10);
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;
-/// Looks at the slot between two looks at the clock.
-const SPINS: u32 = 128;
 
 /// How a reader is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +51,6 @@ pub struct MessageView<'a> {
     pub type_id: u16,
     /// The payload.
     pub payload: &'a [u8],
-}
-
-/// The words on which a reader waits.
-enum Notify<S: Storage> {
-    /// The reader may raise the flag, so the writer wakes it.
-    Armed(S::Map),
-    /// The reader may only look: it wakes when somebody else is woken, and by its own time-out.
-    Watching(S::View),
 }
 
 /// Reads the records of a queue in order, from a place of its own.
@@ -279,60 +260,6 @@ impl<P: Platform> Tailer<P> {
         Ok(())
     }
 
-    /// Waits until there is a record, at most until `until`.
-    ///
-    /// After `writer_limit` without a record the writer is looked at: [`WaitOutcome::Writer`] says
-    /// that it is [`Dead`](WriterStatus::Dead) or [`Stalled`](WriterStatus::Stalled).
-    ///
-    /// # Errors
-    /// Those of [`next`](Self::next), and the platform's.
-    pub fn wait(
-        &mut self,
-        strategy: WaitStrategy,
-        until: Instant,
-        writer_limit: Option<Duration>,
-    ) -> Result<WaitOutcome, P> {
-        if self.settle()? {
-            return Ok(WaitOutcome::Ready);
-        }
-        let started = self.platform.clock().now();
-        let spin_until = match strategy {
-            WaitStrategy::BusySpin => Instant::NEVER,
-            WaitStrategy::SpinThenPark { spin } => started.after(spin),
-            WaitStrategy::Park => started,
-        };
-        let mut look_at_writer = writer_limit.map_or(Instant::NEVER, |limit| started.after(limit));
-        loop {
-            let now = self.platform.clock().now();
-            if now >= until {
-                return Ok(WaitOutcome::TimedOut);
-            }
-            if let Some(limit) = writer_limit
-                && now >= look_at_writer
-            {
-                match writer_status(&self.platform, &self.control, limit)? {
-                    status @ (WriterStatus::Dead | WriterStatus::Stalled) => {
-                        return Ok(WaitOutcome::Writer(status));
-                    }
-                    _ => look_at_writer = now.after(limit),
-                }
-            }
-            if now < spin_until {
-                for _ in 0..SPINS {
-                    if has_news(&self.segment, self.offset) {
-                        break;
-                    }
-                    spin_loop();
-                }
-            } else {
-                self.park(now, until.min(look_at_writer))?;
-            }
-            if self.settle()? {
-                return Ok(WaitOutcome::Ready);
-            }
-        }
-    }
-
     /// Where the next record is.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -348,21 +275,6 @@ impl<P: Platform> Tailer<P> {
     /// Time stamp of the last record that [`next`](Self::next) gave in the current segment.
     pub(crate) fn last_timestamp_ns(&self) -> Option<u64> {
         self.last_read.map(|last| last.timestamp_ns)
-    }
-
-    /// Whether a writer can wake this reader. One that may not write to `notify.meta` looks every
-    /// ten milliseconds instead.
-    #[must_use]
-    pub fn can_be_woken(&self) -> bool {
-        matches!(self.notify, Notify::Armed(_))
-    }
-
-    /// What the writer is doing; inside a claim or a roll for longer than `limit` is stalled.
-    ///
-    /// # Errors
-    /// The platform's.
-    pub fn writer_status(&self, limit: Duration) -> Result<WriterStatus, P> {
-        writer_status(&self.platform, &self.control, limit)
     }
 
     /// The platform underneath.
@@ -446,33 +358,6 @@ impl<P: Platform> Tailer<P> {
                 Slot::TooLong { length } => self.leave_at_seal(Fault::Length { found: length })?,
             }
         }
-    }
-
-    fn park(&mut self, now: Instant, until: Instant) -> Result<(), P> {
-        let Self { segment, offset, notify, control, platform, barrier_refused, .. } = self;
-        let park = platform.park();
-        let slice = if *barrier_refused { UNARMED_SLICE } else { SLICE };
-        let waited = match notify {
-            Notify::Armed(region) => {
-                let Some(waiters) = visible_waiters(region) else { return Ok(()) };
-                let heavy = || {
-                    *barrier_refused =
-                        control.barrier() == Barrier::Asymmetric && !park.heavy_barrier();
-                };
-                let look = || has_news(segment, *offset).then_some(());
-                waiters.park_unless(park, until.min(now.after(slice)), heavy, look).map(drop)
-            }
-            Notify::Watching(region) => {
-                let Some(word) = visible_notify_seq(region) else { return Ok(()) };
-                let seen = word.load_acquire();
-                if has_news(segment, *offset) {
-                    return Ok(());
-                }
-                let until = until.min(now.after(UNARMED_SLICE));
-                park.wait(word.as_atomic(), seen, until).map(drop)
-            }
-        };
-        waited.map_err(Error::platform(Object::Notify, Operation::Wait))
     }
 
     /// At a slot where nothing is committed: whether there is something to look at now, because the
@@ -567,24 +452,5 @@ impl<P: Platform> Tailer<P> {
             seq: self.seq,
             fault,
         })
-    }
-}
-
-/// What a waiting reader looks for.
-#[inline]
-fn has_news<R: chronicle_sync::Region>(segment: &Segment<R>, offset: u64) -> bool {
-    let committed = || record::is_committed(&segment.region, offset);
-    segment.seal_word().is_some_and(|word| seal::has_news(word, committed))
-}
-
-fn open_notify<P: Platform>(platform: &P) -> Result<Notify<P::Storage>, P> {
-    let opened = || Error::platform(Object::Notify, Operation::Open);
-    match platform.storage().open(&Object::Notify) {
-        Ok(region) => check_notify(region).map(Notify::Armed),
-        Err(error) if error.kind() == ErrorKind::Denied => {
-            let region = platform.storage().view(&Object::Notify).map_err(opened())?;
-            check_notify(region).map(Notify::Watching)
-        }
-        Err(error) => Err(opened()(error)),
     }
 }
