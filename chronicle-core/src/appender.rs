@@ -4,24 +4,24 @@ mod claim;
 mod room;
 
 use chronicle_format::{
-    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, EpochRecord, Frontier, Object, Position,
-    RecordFlags, RecordHeader, SegmentId, SegmentSize, TypeId, record_size,
+    CHECKPOINT_FILE_SIZE, EpochRecord, Frontier, Object, Position, RecordFlags, RecordHeader,
+    SegmentId, SegmentSize, TypeId, WatermarkRecord, record_size,
 };
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Sealing};
 use chronicle_sync::{
-    Clock, Durability, Error as _, ErrorKind, NoProbe, Park, Platform, Probe, RegionMutExt, Site,
-    Storage,
+    Clock, Durability, Error as _, ErrorKind, NoProbe, Park, Platform, Probe, Site, Storage,
 };
 
 pub use claim::Claim;
 
 use crate::Result;
-use crate::control::{Control, absent, check_notify, check_size, visible_waiters};
+use crate::control::{Control, News, absent, check_notify, check_size, waiters};
+use crate::durable::Syncer;
 use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
-use crate::segment::{Geometry, Segment, open_segment, segment_range};
+use crate::segment::{Geometry, Segment, segment_range};
 use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment};
 use crate::wait::lock_writer;
 
@@ -76,12 +76,12 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     prepared: Option<PreparedSegment<P>>,
     supply: S,
     geometry: Geometry,
-    /// The first segment with bytes that were not synced.
-    first_unsynced: SegmentId,
-    /// Whether a segment got its name since names were last synced.
-    names_unsynced: bool,
-    checkpoint: Map<P>,
-    checkpoint_generation: u64,
+    /// Makes records durable, unless it was given away.
+    syncer: Option<Syncer<P>>,
+    /// The durable watermark that the log itself carries.
+    noted_seq: u64,
+    /// Whether this writer has ever been asked to make anything durable.
+    flushes: bool,
     report: RecoveryReport,
     platform: P,
     probe: H,
@@ -135,7 +135,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let epoch = control.begin_epoch(seen).ok_or(Error::EpochsExhausted)?;
         let barrier = platform.park().enlist();
         control.set_barrier(barrier);
-        if let Some(waiters) = visible_waiters(&notify) {
+        if let Some(waiters) = waiters(&notify, News::Visible) {
             // Whoever slept through the last writer's death, or is about to by the last writer's
             // barrier, looks again.
             let _ = waiters.wake_all(platform.park());
@@ -149,7 +149,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             control.set_floor(oldest);
         }
         control.set_writer_boot(platform.clock().boot());
-        control.set_durable_seq(control.durable_seq().max(durable.durable.seq));
+        control.set_durable_seq(tail.report.durable_seq);
         // The epoch must never come again, not even if power is lost before anything else is synced.
         storage
             .sync(control.region(), 0..PAGE, Durability::Durable)
@@ -159,6 +159,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
         let Tail { segment, position, frontier, time_max_ns, mut report } = tail;
         report.epoch = epoch;
+        let syncer = Syncer::open(&platform, &durable, report.durable_seq)?;
         let sealing = segment.sealing(&geometry);
         let mut appender = Self {
             offset: position.offset,
@@ -175,15 +176,14 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             asked: true,
             prepared: None,
             supply,
-            first_unsynced: durable.durable.segment,
-            names_unsynced: true,
-            checkpoint_generation: durable.generation,
+            syncer: Some(syncer),
+            noted_seq: report.durable_seq,
+            flushes: false,
             segment,
             index: None,
             control,
             notify,
             geometry,
-            checkpoint,
             report,
             platform,
             probe,
@@ -193,7 +193,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         appender.set_frontier(frontier);
         let (platform, report) = (&appender.platform, &appender.report);
         let index = resume_indexes(platform, &geometry, &appender.segment, report);
-        appender.begin_in_segment(position.epoch, durable.durable.seq)?;
+        appender.begin_in_segment(position.epoch)?;
         appender.set_index(position.segment, index);
         appender.store_hint();
         Ok(appender)
@@ -233,7 +233,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Wakes readers that sleep; costs no system call if there are none.
     #[inline]
     pub fn announce(&mut self) {
-        if let Some(waiters) = visible_waiters(&self.notify)
+        if let Some(waiters) = waiters(&self.notify, News::Visible)
             && waiters.someone_waits(self.barrier)
         {
             self.probe.at(Site::Waking);
@@ -280,22 +280,47 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     /// Makes everything appended so far durable: it survives a power loss when this returns.
     ///
+    /// One sync where the segment did not change since the last flush. The durable watermark of the
+    /// flush before is appended to the log first, as an internal record.
+    ///
     /// # Errors
     /// The platform's. After a failed sync the appender is poisoned: what was not durable may be
     /// lost, and a sync that succeeds later would say nothing about it.
+    /// [`Error::SyncerDetached`] where [`detach_syncer`](Self::detach_syncer) was called.
     pub fn flush(&mut self) -> Result<(), P> {
-        self.check_state()?;
-        self.store_hint();
-        let result = self.sync_all();
-        // Where a descriptor could only not be had, nothing was lost and the next flush may succeed.
-        if let Err(Error::Platform { operation: Operation::Sync, source, .. }) = &result
-            && source.kind() != ErrorKind::Exhausted
+        let end = self.begin_flush()?;
+        let Some(syncer) = &mut self.syncer else { return Err(Error::SyncerDetached) };
+        let synced = syncer.sync_to(&self.platform, &end);
+        if let Err(Error::Platform { .. }) = &synced
+            && self.is_poisoned()
         {
             self.state = State::Poisoned;
             self.soft_end = 0;
-            self.control.set_poisoned_boot(self.platform.clock().boot());
         }
-        result
+        synced
+    }
+
+    /// Takes note in the log of what is durable already, and returns the place up to which a
+    /// [`Syncer`] is to bring the log to the medium: everything appended so far. For programs that
+    /// sync in a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`], [`Error::Poisoned`].
+    pub fn begin_flush(&mut self) -> Result<Position, P> {
+        self.check_state()?;
+        self.flushes = true;
+        let durable_seq = self.control.durable_seq().unwrap_or(self.noted_seq);
+        if durable_seq > self.noted_seq && self.next_seq > durable_seq {
+            self.note(durable_seq)?;
+        }
+        self.store_hint();
+        Ok(self.position())
+    }
+
+    /// Gives away what makes records durable, to be used in another thread of this process while
+    /// this one appends; `None` the second time. [`flush`](Self::flush) is not possible then.
+    pub fn detach_syncer(&mut self) -> Option<Syncer<P>> {
+        self.syncer.take()
     }
 
     /// Makes the index of a sealed segment anew from its records, whether it is missing, damaged or
@@ -411,11 +436,20 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         Ok(header.seq)
     }
 
+    /// The epoch is not in force any more: another writer began one, or a failed sync ended it.
     #[cold]
     fn fenced(&mut self) -> Error<P::Error> {
-        self.state = State::Fenced;
         self.soft_end = 0;
+        if self.is_poisoned() {
+            self.state = State::Poisoned;
+            return Error::Poisoned;
+        }
+        self.state = State::Fenced;
         Error::Fenced { mine: self.epoch, current: self.control.epoch() }
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.control.poisoned_boot() == self.platform.clock().boot()
     }
 
     fn check_state(&self) -> Result<(), P> {
@@ -431,12 +465,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     }
 
     /// Says under which epoch the segment goes on, if another one has been at work in it.
-    fn begin_in_segment(&mut self, previous_epoch: u32, durable_seq: u64) -> Result<(), P> {
+    fn begin_in_segment(&mut self, previous_epoch: u32) -> Result<(), P> {
         let payload = EpochRecord {
             epoch: self.epoch,
             previous_epoch,
             next_seq: self.next_seq,
-            durable_seq,
+            durable_seq: self.noted_seq,
             wall_ns: self.platform.clock().wall_ns(),
         }
         .encode();
@@ -452,49 +486,19 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         Ok(())
     }
 
-    /// Data first, oldest segment first; then names; then the watermark.
-    fn sync_all(&mut self) -> Result<(), P> {
-        let storage = self.platform.storage();
-        let mut id = self.first_unsynced;
-        while id < self.segment.id {
-            match open_segment(&self.platform, id, &self.geometry) {
-                Ok(sealed) => {
-                    storage
-                        .sync(&sealed.region, 0..self.geometry.size.bytes(), Durability::Durable)
-                        .map_err(Error::platform(sealed.object(), Operation::Sync))?;
-                    // Behind the durable watermark nobody looks whether an index is whole.
-                    let _ = storage.sync_object(&Object::Index(id));
-                }
-                // Removed since: nobody will ask for it after a power loss either.
-                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
-                Err(error) => return Err(error),
-            }
-            id = id.next().map_err(Error::format(Object::Segment(id)))?;
+    /// Appends the durable watermark to the log, if that can be done where the log is: it is worth
+    /// neither a roll nor an error.
+    fn note(&mut self, durable_seq: u64) -> Result<(), P> {
+        let payload = WatermarkRecord { durable_seq }.encode();
+        let end = self.end_of(payload.len())?;
+        if end > self.geometry.size.bytes() {
+            return Ok(());
         }
-        storage
-            .sync(&self.segment.region, 0..self.offset, Durability::Durable)
-            .map_err(Error::platform(self.segment.object(), Operation::Sync))?;
-        if self.names_unsynced {
-            storage
-                .sync_names()
-                .map_err(Error::platform(self.segment.object(), Operation::Sync))?;
-            self.names_unsynced = false;
+        if end > self.soft_end && self.make_room(payload.len()).is_err() {
+            return self.check_state();
         }
-        self.first_unsynced = self.segment.id;
-
-        let checkpoint = Checkpoint {
-            generation: self.checkpoint_generation + 1,
-            queue_id: self.control.queue_id(),
-            durable: self.position(),
-        };
-        let [even, odd] = CHECKPOINT_SLOTS;
-        let at = if checkpoint.generation.is_multiple_of(2) { even } else { odd };
-        self.checkpoint.store_bytes(at as u64, &checkpoint.encode());
-        storage
-            .sync(&self.checkpoint, 0..CHECKPOINT_FILE_SIZE, Durability::Durable)
-            .map_err(Error::platform(Object::Checkpoint, Operation::Sync))?;
-        self.checkpoint_generation = checkpoint.generation;
-        self.control.set_durable_seq(self.next_seq);
+        self.write(TypeId::WATERMARK, &payload)?;
+        self.noted_seq = durable_seq;
         Ok(())
     }
 }
@@ -503,6 +507,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
     fn drop(&mut self) {
         if self.state == State::Open {
             self.store_hint();
+        }
+        if let Some(syncer) = &mut self.syncer {
+            // What is durable is so without; the next recovery only has further to walk.
+            let _ = syncer.checkpoint(&self.platform);
         }
         // For records that were appended quietly.
         self.announce();

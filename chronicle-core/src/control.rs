@@ -8,6 +8,7 @@ use chronicle_format::{
 };
 use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::seqlock::{self, TRIES};
+use chronicle_sync::watermark::{self, WatermarkWords};
 use chronicle_sync::{
     Error as _, ErrorKind, Instant, Platform, ReadU32, Region, RegionExt, RegionMut, RegionMutExt,
     Storage, lease, retention,
@@ -104,8 +105,17 @@ impl<R: Region> Control<R> {
         self.u64(control::POISONED_BOOT)
     }
 
-    pub(crate) fn durable_seq(&self) -> u64 {
-        self.u64(control::DURABLE_SEQ)
+    /// Records below this are durable; `None` while that moves, or where the words are damaged.
+    #[inline]
+    pub(crate) fn durable_seq(&self) -> Option<u64> {
+        let value = self.region.read_u64(control::DURABLE_SEQ as u64)?;
+        watermark::read(value, self.region.read_u64(control::DURABLE_COMPLEMENT as u64)?)
+    }
+
+    /// The same for people: a writer that just moves the watermark is waited for, and 0 is true where
+    /// it is not known.
+    pub(crate) fn known_durable_seq(&self) -> u64 {
+        (0..TRIES).find_map(|_| self.durable_seq()).unwrap_or(0)
     }
 
     /// How much the queue keeps.
@@ -208,8 +218,18 @@ impl<R: RegionMut> Control<R> {
         self.region.publish_u64(control::POISONED_BOOT as u64, boot);
     }
 
+    pub(crate) fn durable_words(&self) -> Option<WatermarkWords<'_>> {
+        Some(WatermarkWords {
+            value: self.region.word_u64(control::DURABLE_SEQ as u64)?,
+            complement: self.region.word_u64(control::DURABLE_COMPLEMENT as u64)?,
+        })
+    }
+
+    /// Stores a watermark that is true already.
     pub(crate) fn set_durable_seq(&self, seq: u64) {
-        self.region.publish_u64(control::DURABLE_SEQ as u64, seq);
+        if let Some(words) = self.durable_words() {
+            words.store(seq);
+        }
     }
 }
 
@@ -252,18 +272,39 @@ pub(crate) fn check_notify<R: Region, E>(region: R) -> core::result::Result<R, E
     Ok(region)
 }
 
-/// The words on which readers wait for the next visible record.
-#[inline(always)]
-pub(crate) fn visible_waiters<R: RegionMut>(region: &R) -> Option<Waiters<'_>> {
-    Some(Waiters {
-        waiting: region.word_u32(notify::VISIBLE_WAITING as u64)?,
-        notify_seq: region.word_u32(notify::VISIBLE_NOTIFY_SEQ as u64)?,
-    })
+/// What a sleeper waits for: which words of `notify.meta` it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The next visible record.
+    Visible,
+    /// A move of the durable watermark.
+    Durable,
+    /// A move of the replicated watermark.
+    Replicated,
 }
 
-/// The same word for someone who may not raise the flag.
-pub(crate) fn visible_notify_seq<R: Region>(region: &R) -> Option<ReadU32<'_>> {
-    region.read_u32(notify::VISIBLE_NOTIFY_SEQ as u64)
+impl News {
+    /// The flag, and the sequence that is slept on.
+    const fn words(self) -> (u64, u64) {
+        let (waiting, seq) = match self {
+            Self::Visible => (notify::VISIBLE_WAITING, notify::VISIBLE_NOTIFY_SEQ),
+            Self::Durable => (notify::DURABLE_WAITING, notify::DURABLE_NOTIFY_SEQ),
+            Self::Replicated => (notify::REPLICATED_WAITING, notify::REPLICATED_NOTIFY_SEQ),
+        };
+        (waiting as u64, seq as u64)
+    }
+}
+
+/// The words on which it is waited for news.
+#[inline(always)]
+pub(crate) fn waiters<R: RegionMut>(region: &R, news: News) -> Option<Waiters<'_>> {
+    let (waiting, seq) = news.words();
+    Some(Waiters { waiting: region.word_u32(waiting)?, notify_seq: region.word_u32(seq)? })
+}
+
+/// The sequence alone, for someone who may not raise the flag.
+pub(crate) fn notify_seq<R: Region>(region: &R, news: News) -> Option<ReadU32<'_>> {
+    region.read_u32(news.words().1)
 }
 
 /// Decodes the head of a file and checks its size.

@@ -118,6 +118,7 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
     control.set_segment_index(&durable);
     control.set_frontier(Frontier { segment: SegmentId::FIRST, bytes: reserved });
     control.set_writer_boot(platform.clock().boot());
+    control.set_durable_seq(durable.seq);
     control.set_retention(&options.retention);
     // Synced before it has its name: the name must never lead to an unwritten file.
     let staged = control.into_region();

@@ -135,6 +135,8 @@ pub enum Error<E> {
     /// what the medium holds is not known. The queue can be read; it can be written to again after
     /// a reboot.
     Poisoned,
+    /// This appender gave its syncer away: whoever has it makes records durable.
+    SyncerDetached,
     /// Type ids 0x0000 to 0x00FF and 0xFFFF are not for users.
     InvalidTypeId {
         /// The id asked for.
@@ -281,6 +283,9 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
                 f,
                 "a sync failed in this boot, what was not durable then may be lost; the queue can be read, and written to again after a reboot"
             ),
+            Self::SyncerDetached => {
+                f.write_str("this appender gave its syncer away: flush by that one")
+            }
             Self::InvalidTypeId { found } => {
                 write!(f, "type id {found:#06x} is not for users, who have 0x0100 to 0xfffe")
             }

@@ -120,7 +120,7 @@ impl Inspection {
             oldest,
             head,
             segments: head.position.segment.get() - oldest.segment.get() + 1,
-            durable_seq: control.durable_seq(),
+            durable_seq: control.known_durable_seq(),
             epoch: control.epoch(),
             writer,
             holder: holder(platform),

@@ -4,6 +4,7 @@
 //! `chronicle-std`, which puts this together with the operating system's backend.
 //!
 //! - [`create`] makes a queue, [`Appender`] writes to it, [`Tailer`] reads from it.
+//! - [`Watermarks`] says how far the queue is visible, durable and replicated, and waits for it.
 //! - [`Inspection`] looks at a queue from outside and changes nothing.
 //!
 //! `docs/protocol.md` says which steps are taken in which order, and what is found after a crash
@@ -14,6 +15,7 @@
 mod appender;
 mod control;
 mod create;
+mod durable;
 mod error;
 mod index;
 mod inspect;
@@ -27,6 +29,7 @@ mod supply;
 mod tailer;
 mod verify;
 mod wait;
+mod watermarks;
 
 pub use appender::{Appender, Claim, DEFAULT_STEP, WriteOptions};
 pub use chronicle_format::{
@@ -36,6 +39,7 @@ pub use chronicle_format::{
 pub use chronicle_sync::{NoProbe, Object, Platform, Probe, Site};
 pub use control::Hint;
 pub use create::{CreateOptions, create};
+pub use durable::Syncer;
 pub use error::{Damage, Error, Fault, Operation};
 pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::{Registration, remove_reader};
@@ -46,9 +50,10 @@ pub use retention::{
 pub use seek::Sought;
 pub use start::Start;
 pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
-pub use tailer::{MessageView, TailOptions, Tailer};
+pub use tailer::{MessageView, TailOptions, Tailer, Visibility};
 pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
+pub use watermarks::{ReplicaReporter, Watermark, Watermarks};
 
 /// What the calls of this crate return.
 pub type Result<T, P> = core::result::Result<T, Error<<P as Platform>::Error>>;

@@ -7,7 +7,7 @@
 
 use chronicle_format::{
     CHECKPOINT_SLOTS, Checkpoint, EpochRecord, FormatError, HEADER_SIZE, Object, Position,
-    SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart, TypeId,
+    SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart, TypeId, WatermarkRecord,
 };
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::{
@@ -39,6 +39,8 @@ pub struct RecoveryReport {
     pub epoch: u32,
     /// Where the log ends: the place of the next record.
     pub end: Position,
+    /// Records below this are known to have been durable.
+    pub durable_seq: u64,
     /// Segments that were looked at, from the checkpoint's on.
     pub segments_checked: u32,
     /// Records, users' and the queue's own, that were read and found whole.
@@ -90,6 +92,8 @@ pub(crate) struct Cursor {
     pub(crate) seq: u64,
     pub(crate) epoch: u32,
     time_max_ns: u64,
+    /// What the records themselves say was durable.
+    pub(crate) durable_seq: u64,
     pub(crate) records: u64,
 }
 
@@ -101,6 +105,7 @@ impl Cursor {
             seq: start.first_seq,
             epoch: start.epoch,
             time_max_ns: start.time_floor_ns,
+            durable_seq: 0,
             records: 0,
         }
     }
@@ -145,7 +150,22 @@ pub(crate) fn step<R: Region>(
         *seq += 1;
         return Ok(true);
     }
+    if header.type_id == TypeId::WATERMARK && watermark(region, record).is_none() {
+        return Err(Fault::Internal);
+    }
     if header.type_id.get() == 0 { Err(Fault::Internal) } else { Ok(false) }
+}
+
+/// What a record of the queue's own says was durable when it was appended: it cannot be more than
+/// there was.
+fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
+    let payload = record.payload(region)?;
+    let durable_seq = match record.header().type_id {
+        TypeId::EPOCH => EpochRecord::decode(payload)?.durable_seq,
+        TypeId::WATERMARK => WatermarkRecord::decode(payload)?.durable_seq,
+        _ => return None,
+    };
+    (durable_seq <= record.header().seq).then_some(durable_seq)
 }
 
 /// Walks over whole records until there is none, or one is bad.
@@ -172,30 +192,42 @@ pub(crate) fn walk<R: Region>(
         }
         cursor.records += 1;
         cursor.offset = record.end();
+        if !record.header().type_id.is_user() {
+            let durable_seq = watermark(&segment.region, &record).unwrap_or(0);
+            cursor.durable_seq = cursor.durable_seq.max(durable_seq);
+        }
         cursor.time_max_ns = cursor.time_max_ns.max(record.header().timestamp_ns);
     }
     None
 }
 
-/// Whole records of this segment behind its end: what a torn write-back left standing.
+/// Whole records behind the end of the log: what a torn write-back left standing, or what lies
+/// behind damage.
+#[derive(Clone, Copy, Debug, Default)]
+struct Behind {
+    records: u64,
+    /// What they say was durable.
+    durable_seq: u64,
+}
+
+/// Looks for whole records of a segment at every place from `offset` on that a record can have.
 ///
-/// Looks at every place that a record can have. Payloads may imitate headers of long records, so the
-/// bytes that are checked in all are bounded; the count is then a lower one.
+/// Payloads may imitate headers of long records, so the bytes that are checked in all are bounded;
+/// the count is then a lower one.
 fn records_behind<R: Region>(
     segment: &Segment<R>,
     geometry: &Geometry,
-    cursor: &Cursor,
+    offset: u64,
+    seq: u64,
     until: u64,
-) -> u64 {
-    let Some((checksum, seed)) = segment.sealing(geometry) else { return 0 };
-    let mut found = 0;
-    let mut offset = cursor.offset;
+) -> Behind {
+    let mut behind = Behind::default();
+    let Some((checksum, seed)) = segment.sealing(geometry) else { return behind };
+    let mut offset = offset;
     let mut budget = 2 * until.saturating_sub(offset);
     while offset + HEADER_SIZE <= until && budget > 0 {
         let record = match record::look(&segment.region, offset) {
-            Slot::Record(record) if record.end() <= until && record.header().seq >= cursor.seq => {
-                record
-            }
+            Slot::Record(record) if record.end() <= until && record.header().seq >= seq => record,
             _ => {
                 offset += HEADER_SIZE;
                 continue;
@@ -203,13 +235,15 @@ fn records_behind<R: Region>(
         };
         budget = budget.saturating_sub(record.end() - offset);
         if record.is_intact(&segment.region, checksum, seed) {
-            found += 1;
+            let durable_seq = watermark(&segment.region, &record).unwrap_or(0);
+            behind.durable_seq = behind.durable_seq.max(durable_seq);
+            behind.records += 1;
             offset = record.end();
         } else {
             offset += HEADER_SIZE;
         }
     }
-    found
+    behind
 }
 
 /// Finds the end of the log and makes it fit for appending.
@@ -239,26 +273,33 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     let walked = recovery.walk_from(first, newest)?;
     let Walked { mut segment, cursor, fault, sealed, segments_checked } = walked;
 
-    let Cursor { offset, seq, epoch, time_max_ns, records } = cursor;
+    let Cursor { offset, seq, epoch, time_max_ns, durable_seq, records } = cursor;
     let end = Position { segment: segment.id, offset, seq, epoch };
-    // The word in control may be older than the checkpoint, or newer where a slot of it is damaged;
-    // it is never ahead of a sync.
-    let is_durable = (end.segment, end.offset) < (durable.segment, durable.offset)
-        || seq < control.durable_seq();
-    if is_durable {
-        let fault = fault.unwrap_or(Fault::NotThere);
-        return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
-    }
     // Looked at before anything is changed.
     let followers = recovery.followers(&segment)?;
     let frontier = recovery.writable_end(&segment)?;
-    let records_behind = records_behind(&segment, geometry, &cursor, frontier);
-    let lost = followers.with_records > 0 || records_behind > 0;
+    let behind = records_behind(&segment, geometry, offset, seq, frontier);
+    // The word in control may be older than the checkpoint, or newer where a slot of it is damaged;
+    // the records may know better than both. None of them is ever ahead of a sync.
+    let durable_seq = [
+        durable.seq,
+        control.durable_seq().unwrap_or(0),
+        durable_seq,
+        behind.durable_seq,
+        followers.durable_seq,
+    ]
+    .into_iter()
+    .fold(0, u64::max);
+    if (end.segment, end.offset) < (durable.segment, durable.offset) || seq < durable_seq {
+        let fault = fault.unwrap_or(Fault::NotThere);
+        return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
+    }
+    let lost = followers.with_records > 0 || behind.records > 0;
     let fault = fault.or(lost.then_some(Fault::Hole));
     probe.at(Site::Clearing);
     let cut = fault.map(|fault| Cut {
         at: Damage { segment: segment.id, offset, seq, fault },
-        records_behind,
+        records_behind: behind.records,
         segments_removed: followers.with_records,
     });
     recovery.remove(&segment)?;
@@ -269,6 +310,7 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     let report = RecoveryReport {
         epoch,
         end,
+        durable_seq,
         segments_checked,
         records_checked: records,
         words_cleared,
@@ -304,6 +346,8 @@ struct Walked<M> {
 struct Followers {
     /// Segments with records that do not carry on from the end.
     with_records: u32,
+    /// What their records say was durable.
+    durable_seq: u64,
 }
 
 fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
@@ -468,7 +512,7 @@ impl<P: Platform> Recovery<'_, P> {
     /// An empty one was prepared for the next roll. One with records or without a head is what a power
     /// loss left; where there was none, it is damage.
     fn followers(&self, last: &Segment<Map<P>>) -> Result<Followers, P> {
-        let mut followers = Followers { with_records: 0 };
+        let mut followers = Followers { with_records: 0, durable_seq: 0 };
         let mut failed = None;
         let visit = |object| {
             let Object::Segment(id) = object else { return };
@@ -480,7 +524,13 @@ impl<P: Platform> Recovery<'_, P> {
                     let (offset, fault) = (SEG_DATA_OFFSET, Fault::Hole);
                     failed = Some(Error::Damaged(Damage { segment: id, offset, seq: 0, fault }));
                 }
-                Ok(segment) => followers.with_records += u32::from(segment.has_records()),
+                Ok(segment) if segment.has_records() => {
+                    let until = self.geometry.size.bytes();
+                    let behind = records_behind(&segment, self.geometry, SEG_DATA_OFFSET, 0, until);
+                    followers.with_records += 1;
+                    followers.durable_seq = followers.durable_seq.max(behind.durable_seq);
+                }
+                Ok(_) => {}
                 Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
                 Err(Error::Format { .. }) if !self.same_boot => {}
                 Err(error) => failed = Some(error),

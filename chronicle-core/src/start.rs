@@ -99,6 +99,15 @@ fn start_of<P: Platform>(platform: &P, geometry: &Geometry, id: SegmentId) -> Re
     Ok(Position::start_of(id, start.first_seq, start.epoch))
 }
 
+/// The start of the segment below which segments are being removed; `None` if it is not there.
+pub(crate) fn at_floor<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    floor: u64,
+) -> Option<Position> {
+    start_of(platform, geometry, SegmentId::new(floor).ok()?).ok()
+}
+
 /// A place at or before the head: the writer's hint if it leads to a record boundary, else the start
 /// of the newest segment that is in use.
 fn latest<P: Platform>(

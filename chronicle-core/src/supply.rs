@@ -26,14 +26,14 @@ impl<P: Platform> PreparedSegment<P> {
 
 /// A segment that was rolled out of. Dropping it unmaps it, which takes its time.
 pub struct RetiredSegment<P: Platform> {
-    pub(crate) _segment: Segment<<P::Storage as Storage>::Map>,
+    pub(crate) segment: Segment<<P::Storage as Storage>::Map>,
     pub(crate) _index: Option<Index<<P::Storage as Storage>::Map>>,
 }
 
 impl<P: Platform> From<PreparedSegment<P>> for RetiredSegment<P> {
     /// A prepared segment that is not needed: its file stays for the writer to come to.
     fn from(prepared: PreparedSegment<P>) -> Self {
-        Self { _segment: prepared.segment, _index: prepared.index }
+        Self { segment: prepared.segment, _index: prepared.index }
     }
 }
 

@@ -7,14 +7,14 @@ use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{ErrorKind, Platform, Storage};
 
-use self::waiting::{Notify, has_news, open_notify};
+use self::waiting::{Notify, has_news};
 use crate::Result;
 use crate::control::{Control, bad_floor, view_control};
 use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration};
 use crate::recover::step;
 use crate::segment::{Geometry, Segment, view_segment};
-use crate::start::{OPEN_TRIES, Start, begin, gone, resume};
+use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, resume};
 
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;
@@ -32,11 +32,32 @@ pub struct TailOptions {
     pub start: Start,
     /// Whether the checksum of every record is verified; on by default.
     pub verify: bool,
+    /// Which records are given out.
+    pub visibility: Visibility,
+}
+
+/// Which records a reader gives out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Visibility {
+    /// Every record as soon as it is appended. A power loss may take the newest ones, though they
+    /// were read.
+    #[default]
+    Visible,
+    /// Only records that survive a power loss: those below the durable watermark, which moves when
+    /// the writer flushes. For readers that act outside of the queue on what they read.
+    Durable,
 }
 
 impl Default for TailOptions {
     fn default() -> Self {
-        Self { name: None, policy: ReaderPolicy::Durable, start: Start::Earliest, verify: true }
+        Self {
+            name: None,
+            policy: ReaderPolicy::Durable,
+            start: Start::Earliest,
+            verify: true,
+            visibility: Visibility::Visible,
+        }
     }
 }
 
@@ -70,9 +91,12 @@ pub struct Tailer<P: Platform> {
     last_read: Option<LastRead>,
     pub(crate) geometry: Geometry,
     verify: bool,
-    notify: Notify<P::Storage>,
+    visibility: Visibility,
+    /// Records from this one on are not given out yet.
+    limit: u64,
+    pub(crate) notify: Notify<P::Storage>,
     /// The system refused the barrier that being woken rests on: sleep in short slices.
-    barrier_refused: bool,
+    pub(crate) barrier_refused: bool,
     pub(crate) control: Control<<P::Storage as Storage>::View>,
     registration: Option<Registration<P>>,
     pub(crate) platform: P,
@@ -94,7 +118,7 @@ impl<P: Platform> Tailer<P> {
     /// position is not there any more; the platform's.
     pub fn open(platform: P, options: &TailOptions) -> Result<Self, P> {
         let Some(name) = &options.name else {
-            return Self::open_at_start(platform, options.start, options.verify);
+            return Self::open_at_start(platform, options);
         };
         let control = view_control(&platform)?;
         let (queue_id, group_readable) = (control.queue_id(), control.group_readable());
@@ -102,10 +126,9 @@ impl<P: Platform> Tailer<P> {
             let mut tries = 0;
             loop {
                 tries += 1;
-                let place = Tailer::open_at_start(&platform, options.start, options.verify)
-                    .and_then(|mut place| {
-                        place.settle().map(|_| (place.position(), place.last_read))
-                    });
+                let place = Tailer::open_at_start(&platform, options).and_then(|mut place| {
+                    place.settle().map(|_| (place.position(), place.last_read))
+                });
                 match place {
                     Err(Error::FellBehind { .. })
                         if options.start.moves() && tries < OPEN_TRIES => {}
@@ -127,21 +150,32 @@ impl<P: Platform> Tailer<P> {
         let Some((mut registration, is_new)) = registered.transpose()? else {
             return Err(Error::NotRegistered);
         };
-        // Segments at a place that was registered only now may have been removed under it. Each turn
-        // begins further up. A floor that is always ahead is not one that anybody removes by.
+        // Segments at a place that was registered only now may be going, or gone. What is at the floor
+        // stays, whatever the remover is doing just now and even if it died over it.
         let mut tries = 0;
         while is_new && u64::from(registration.committed().segment.get()) < floor {
             tries += 1;
-            if tries > OPEN_TRIES {
-                return Err(Error::Format { object: Object::Control, source: bad_floor(floor) });
+            let (next, last) = match at_floor(&platform, &Geometry::of(&control), floor) {
+                Some(next) => (next, None),
+                // A floor that stays ahead of all segments is not one that anybody removes by.
+                None if tries > OPEN_TRIES => {
+                    return Err(Error::Format {
+                        object: Object::Control,
+                        source: bad_floor(floor),
+                    });
+                }
+                None => begin()?,
+            };
+            if let Start::Seq(wanted) = options.start
+                && next.seq > wanted
+            {
+                return Err(Error::FellBehind { oldest: next.seq });
             }
-            let (next, last) = begin()?;
             floor = control.join(|| registration.commit(next, last));
         }
         let (position, last_read) = (registration.committed(), registration.last_read());
         let segment = resume(&platform, &Geometry::of(&control), &position, last_read)?;
-        let mut tailer =
-            Self::open_at(platform, control, &position, last_read, segment, options.verify)?;
+        let mut tailer = Self::open_at(platform, control, &position, last_read, segment, options)?;
         tailer.registration = Some(registration);
         if is_new {
             tailer.want(options.start);
@@ -150,7 +184,8 @@ impl<P: Platform> Tailer<P> {
     }
 
     /// Opens a passive reader.
-    fn open_at_start(platform: P, start: Start, verify: bool) -> Result<Self, P> {
+    fn open_at_start(platform: P, options: &TailOptions) -> Result<Self, P> {
+        let start = options.start;
         let control = view_control(&platform)?;
         let geometry = Geometry::of(&control);
         let mut tries = 0;
@@ -163,7 +198,7 @@ impl<P: Platform> Tailer<P> {
                 other => break (position, other?),
             }
         };
-        let mut tailer = Self::open_at(platform, control, &position, None, segment, verify)?;
+        let mut tailer = Self::open_at(platform, control, &position, None, segment, options)?;
         tailer.land(start);
         if start == Start::Latest {
             tailer.skip_to_end()?;
@@ -177,10 +212,10 @@ impl<P: Platform> Tailer<P> {
         position: &Position,
         last_read: Option<LastRead>,
         segment: Segment<<P::Storage as Storage>::View>,
-        verify: bool,
+        options: &TailOptions,
     ) -> Result<Self, P> {
         let geometry = Geometry::of(&control);
-        let notify = open_notify(&platform)?;
+        let notify = Notify::open(&platform)?;
         let mut tailer = Self {
             offset: position.offset,
             seq: position.seq,
@@ -191,7 +226,13 @@ impl<P: Platform> Tailer<P> {
             passed: Passed::default(),
             last_read,
             geometry,
-            verify,
+            verify: options.verify,
+            visibility: options.visibility,
+            limit: match options.visibility {
+                Visibility::Visible => u64::MAX,
+                // Looked up as soon as there is a record.
+                Visibility::Durable => 0,
+            },
             notify,
             barrier_refused: false,
             segment,
@@ -218,6 +259,9 @@ impl<P: Platform> Tailer<P> {
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, P> {
         let record = loop {
             match record::look(&self.segment.region, self.offset) {
+                Slot::Record(_) if self.seq >= self.limit && !self.raise_limit() => {
+                    return Ok(None);
+                }
                 Slot::Record(record) => {
                     let region = &self.segment.region;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
@@ -283,6 +327,15 @@ impl<P: Platform> Tailer<P> {
         &self.platform
     }
 
+    /// Looks how far records may be given out by now; whether the next one may.
+    #[cold]
+    fn raise_limit(&mut self) -> bool {
+        if let Some(durable) = self.control.durable_seq() {
+            self.limit = durable;
+        }
+        self.seq < self.limit
+    }
+
     /// From where on records are given out.
     pub(crate) fn want(&mut self, start: Start) {
         (self.first_wanted, self.time_wanted) = match start {
@@ -335,6 +388,9 @@ impl<P: Platform> Tailer<P> {
     pub(crate) fn settle(&mut self) -> Result<bool, P> {
         loop {
             match record::look(&self.segment.region, self.offset) {
+                Slot::Record(_) if self.seq >= self.limit && !self.raise_limit() => {
+                    return Ok(false);
+                }
                 Slot::Record(record) => {
                     let header = record.header();
                     let reached = self.time_wanted.is_some_and(|ns| header.timestamp_ns >= ns);
@@ -380,7 +436,7 @@ impl<P: Platform> Tailer<P> {
     /// At the end of what there is: whether a record came in the meantime. Where one was durable and is
     /// not there, this is no end.
     fn check_durable(&self) -> Result<bool, P> {
-        if self.seq >= self.control.durable_seq() {
+        if self.control.durable_seq().is_none_or(|durable| self.seq >= durable) {
             return Ok(false);
         }
         // It may have been appended and flushed since the slot was looked at.

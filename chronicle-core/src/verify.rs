@@ -57,7 +57,7 @@ pub fn verify<P: Platform>(
     }
 
     // Taken first: what a writer flushes meanwhile need not have been seen.
-    let durable_seq = control.durable_seq();
+    let durable_seq = control.durable_seq().unwrap_or(0);
     let same_boot = control.writer_boot() == platform.clock().boot();
     let mut expected: Option<(u64, u32)> = None;
     let mut ended = false;

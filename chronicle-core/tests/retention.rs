@@ -13,6 +13,7 @@ use chronicle_core::{
     CreateOptions, Error, Fate, ReaderName, ReaderPolicy, RetentionPolicy, SegmentId, SegmentSize,
     Start, TailOptions, Tailer, apply_retention, create, plan_retention, remove_reader,
 };
+use chronicle_format::layout;
 use chronicle_platform_linux::LinuxPlatform;
 use support::{Home, TYPE, drain, payload};
 
@@ -254,4 +255,19 @@ fn two_removers_are_never_at_work_at_once() {
     assert_eq!(apply_retention(&home.platform(), |_| false).unwrap().removed, 0);
     drop(other);
     assert!(apply_retention(&home.platform(), |_| false).unwrap().removed > 0);
+}
+
+#[test]
+fn a_reader_joins_though_a_remover_died_over_its_work() {
+    let home = filled(keep(2), 1000);
+    let ids = segments(&home);
+    let floor = ids[ids.len() / 2];
+    // The remover had announced how far it goes, and removed the first segment only.
+    let word = layout::control::SEGMENT_FLOOR as u64;
+    home.write_at("control.meta", word, &u64::from(floor).to_le_bytes());
+    std::fs::remove_file(home.path().join(format!("{:09}.q", ids[0]))).unwrap();
+
+    let mut tailer = reader(&home, "late", ReaderPolicy::Durable);
+    assert_eq!(tailer.position().segment, id(floor));
+    assert!(tailer.next().unwrap().is_some());
 }

@@ -95,6 +95,11 @@ layouts! {
         /// Wall clock of the takeover, nanoseconds since 1970.
         WALL_NS: u64 = 24,
     }
+    /// Payload of the internal WATERMARK record (type 0x0002).
+    watermark_record[8] {
+        /// Records below this were durable when this record was appended.
+        DURABLE_SEQ: u64 = 0,
+    }
     /// The head of every segment file.
     segment[64] {
         /// "CHRONSEG".
@@ -166,6 +171,8 @@ layouts! {
         FRONTIER_COMPLEMENT: u64 = 296,
         /// Records below this survive a power loss.
         DURABLE_SEQ: u64 = 384,
+        /// The complement of the durable watermark: where the two do not fit, it is not known.
+        DURABLE_COMPLEMENT: u64 = 392,
         /// Segments are removed while they take more bytes than this; 0: no limit.
         RETAIN_BYTES: u64 = 512,
         /// Segments are removed while there are more than this; 0: no limit.
@@ -193,6 +200,25 @@ layouts! {
         DURABLE_WAITING: u32 = 256,
         /// Moves by one each time sleepers for durability are woken.
         DURABLE_NOTIFY_SEQ: u32 = 260,
+        /// 1 while someone may sleep for replication.
+        REPLICATED_WAITING: u32 = 384,
+        /// Moves by one each time sleepers for replication are woken.
+        REPLICATED_NOTIFY_SEQ: u32 = 388,
+    }
+    /// `replicated.meta`.
+    replicated[256] {
+        /// "CHRONREP".
+        MAGIC: u64 = 0,
+        /// Version of the layout.
+        VERSION: u32 = 8,
+        /// CRC-32C of bytes 0..12 followed by 16..24.
+        CRC: u32 = 12,
+        /// The queue that this watermark belongs to.
+        QUEUE_ID: u64 = 16,
+        /// Records below this were acknowledged by a quorum.
+        REPLICATED_SEQ: u64 = 128,
+        /// The complement of the watermark: where the two do not fit, it is not known.
+        REPLICATED_COMPLEMENT: u64 = 136,
     }
     /// One slot of `checkpoint.meta`.
     checkpoint[64] {

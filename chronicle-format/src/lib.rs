@@ -37,6 +37,7 @@ mod notify;
 mod position;
 mod reader;
 mod record;
+mod replicated;
 mod retention;
 mod segment;
 mod size;
@@ -59,8 +60,9 @@ pub use reader::{
 };
 pub use record::{
     CommitWord, EpochRecord, HEADER_SIZE, RECORD_ALIGN, RecordFlags, RecordHeader, TypeId,
-    record_seed, record_size,
+    WatermarkRecord, record_seed, record_size,
 };
+pub use replicated::{REPLICATED_FILE_SIZE, REPLICATED_VERSION, ReplicatedHeader};
 pub use retention::RetentionPolicy;
 pub use segment::{
     SEG_DATA_OFFSET, SEG_FLAG_SEALED, SEG_VERSION, Seal, SegmentFlags, SegmentHeader, SegmentStart,

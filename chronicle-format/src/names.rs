@@ -102,6 +102,8 @@ pub enum Object {
     Notify,
     /// `checkpoint.meta`
     Checkpoint,
+    /// `replicated.meta`
+    Replicated,
     /// `writer.lock`
     WriterLock,
     /// `000000000.q`
@@ -135,6 +137,7 @@ impl Object {
             Self::Control => fmt::Write::write_str(&mut file, "control.meta"),
             Self::Notify => fmt::Write::write_str(&mut file, "notify.meta"),
             Self::Checkpoint => fmt::Write::write_str(&mut file, "checkpoint.meta"),
+            Self::Replicated => fmt::Write::write_str(&mut file, "replicated.meta"),
             Self::WriterLock => fmt::Write::write_str(&mut file, "writer.lock"),
             Self::Segment(id) => fmt::write(&mut file, format_args!("{:09}.q", id.0)),
             Self::Index(id) => fmt::write(&mut file, format_args!("{:09}.idx", id.0)),
@@ -188,6 +191,7 @@ mod tests {
             Object::Control,
             Object::Notify,
             Object::Checkpoint,
+            Object::Replicated,
             Object::WriterLock,
             Object::Segment(id),
             Object::Index(id),
@@ -197,7 +201,7 @@ mod tests {
         }
         assert_eq!(
             text,
-            "control.meta notify.meta checkpoint.meta writer.lock 000000007.q 000000007.idx readers/a.meta "
+            "control.meta notify.meta checkpoint.meta replicated.meta writer.lock 000000007.q 000000007.idx readers/a.meta "
         );
     }
 

@@ -2,7 +2,7 @@ use bitflags::bitflags;
 
 use crate::bytes::{put, u32_at, u64_at};
 use crate::crc32c::CrcState;
-use crate::layout::{epoch_record, record};
+use crate::layout::{epoch_record, record, watermark_record};
 
 /// Size of a record's header in bytes.
 pub const HEADER_SIZE: u64 = record::LAYOUT.size as u64;
@@ -68,6 +68,8 @@ pub struct TypeId(u16);
 impl TypeId {
     /// A writer's mark that a new epoch begins; see [`EpochRecord`].
     pub const EPOCH: Self = Self(0x0001);
+    /// A writer's note of what was durable; see [`WatermarkRecord`].
+    pub const WATERMARK: Self = Self(0x0002);
     /// Padding: bytes that carry nothing.
     pub const PADDING: Self = Self(0xFFFF);
     /// The type that the command line uses unless told otherwise.
@@ -219,6 +221,33 @@ impl EpochRecord {
     }
 }
 
+/// Payload of the record that carries the durable watermark inside the log: one before each batch
+/// that is made durable, so that recovery knows what was durable even where `checkpoint.meta` is
+/// older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatermarkRecord {
+    /// Records below this were durable when the record was appended.
+    pub durable_seq: u64,
+}
+
+impl WatermarkRecord {
+    /// Size of the payload in bytes.
+    pub const SIZE: usize = watermark_record::LAYOUT.size;
+
+    /// The payload.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::SIZE] {
+        self.durable_seq.to_le_bytes()
+    }
+
+    /// Reads a payload; `None` if it has another size.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::SIZE] = payload.try_into().ok()?;
+        Some(Self { durable_seq: u64_at(bytes, watermark_record::DURABLE_SEQ) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,5 +311,12 @@ mod tests {
             EpochRecord { epoch: 9, previous_epoch: 8, next_seq: 7, durable_seq: 6, wall_ns: 5 };
         assert_eq!(EpochRecord::decode(&record.encode()), Some(record));
         assert_eq!(EpochRecord::decode(&[0; 31]), None);
+    }
+
+    #[test]
+    fn a_watermark_record_survives_a_round_trip() {
+        let record = WatermarkRecord { durable_seq: 0x0123_4567_89ab_cdef };
+        assert_eq!(WatermarkRecord::decode(&record.encode()), Some(record));
+        assert_eq!(WatermarkRecord::decode(&[0; 7]), None);
     }
 }

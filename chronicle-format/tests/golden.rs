@@ -224,6 +224,20 @@ fn records_keep_their_bytes() {
 }
 
 #[test]
+fn a_watermark_record_keeps_its_bytes() {
+    let record = WatermarkRecord { durable_seq: 1_000_031 };
+    let payload = golden("watermark_record", record.encode());
+    assert_eq!(WatermarkRecord::decode(&payload), Some(record));
+}
+
+#[test]
+fn a_replicated_header_keeps_its_bytes() {
+    let header = ReplicatedHeader { queue_id: 0x0123_4567_89ab_cdef };
+    let stored = golden("replicated", header.encode());
+    assert_eq!(ReplicatedHeader::decode(&stored), Ok(header));
+}
+
+#[test]
 fn an_index_keeps_its_bytes() {
     let header = segment_header();
     let header = IndexHeader::new(header.id, header.salt, header.segment_size).unwrap();

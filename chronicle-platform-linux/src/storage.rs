@@ -521,7 +521,9 @@ fn queue_object_named(name: &str) -> bool {
     let index = |digits: &str| digits.len() == 9 && digits.bytes().all(|b| b.is_ascii_digit());
     Object::segment_named(name).is_some()
         || name.strip_suffix(".idx").is_some_and(index)
-        || [Object::Control, Object::Notify, Object::Checkpoint].into_iter().any(is)
+        || [Object::Control, Object::Notify, Object::Checkpoint, Object::Replicated]
+            .into_iter()
+            .any(is)
 }
 
 /// Takes away a temporary name that nobody is at work on. Having the lock is what makes it safe:

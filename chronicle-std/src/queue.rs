@@ -240,7 +240,13 @@ fn check_empty(path: &Path) -> Result<(), QueueError> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let name = name.to_string_lossy();
-        let objects = [Object::Control, Object::Notify, Object::Checkpoint, Object::WriterLock];
+        let objects = [
+            Object::Control,
+            Object::Notify,
+            Object::Checkpoint,
+            Object::Replicated,
+            Object::WriterLock,
+        ];
         let ours = Object::segment_named(&name).is_some()
             || name.ends_with(".tmp")
             || name == READERS_DIRECTORY

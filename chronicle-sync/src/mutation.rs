@@ -102,6 +102,14 @@ mutants! {
     NextClearedAfterCommit => "L10",
     /// The word behind the record is not cleared.
     NextNotCleared => "L10",
+    /// The watermark moves before the sync that makes it true.
+    WatermarkBeforeSync => "L12",
+    /// The watermark moves although the sync failed.
+    WatermarkAfterFailedSync => "L12",
+    /// The watermark is stored Relaxed.
+    WatermarkStoreRelaxed => "L12",
+    /// The watermark is taken without a look at its complement.
+    WatermarkUnchecked => "L12",
 }
 
 #[cfg(not(chronicle_loom))]

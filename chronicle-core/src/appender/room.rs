@@ -145,7 +145,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         };
         // 1. The next segment is whole before anything refers to it.
         let (next, index, reserved) = self.next_segment(id, &start)?;
-        self.names_unsynced = true;
         self.probe.at(Site::NextPublished);
         // 2. The hint moves.
         self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
@@ -156,7 +155,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let old = core::mem::replace(&mut self.segment, next);
         let index = core::mem::replace(&mut self.index, index.map(IndexWriter::begin));
         let index = index.map(IndexWriter::into_index);
-        self.supply.retire(RetiredSegment { _segment: old, _index: index });
+        let old = RetiredSegment { segment: old, _index: index };
+        // Who never flushes has nothing kept open.
+        let old = match &mut self.syncer {
+            Some(syncer) if self.flushes => syncer.retain(old),
+            _ => Some(old),
+        };
+        if let Some(old) = old {
+            self.supply.retire(old);
+        }
         self.asked = !self.asks();
         self.sealing = self.segment.sealing(&self.geometry);
         self.offset = SEG_DATA_OFFSET;

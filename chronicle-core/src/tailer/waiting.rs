@@ -7,11 +7,11 @@ use chronicle_format::Object;
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record;
 use chronicle_sync::seal;
-use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Storage};
+use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Region, Storage};
 
-use super::Tailer;
+use super::{Tailer, Visibility};
 use crate::Result;
-use crate::control::{check_notify, visible_notify_seq, visible_waiters};
+use crate::control::{News, check_notify, notify_seq, waiters};
 use crate::error::{Error, Operation};
 use crate::segment::Segment;
 use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
@@ -24,12 +24,68 @@ const UNARMED_SLICE: Duration = Duration::from_millis(10);
 /// Looks at the slot between two looks at the clock.
 const SPINS: u32 = 128;
 
-/// The words on which a reader waits.
-pub(super) enum Notify<S: Storage> {
+/// The words on which readers wait.
+pub(crate) enum Notify<S: Storage> {
     /// The reader may raise the flag, so the writer wakes it.
     Armed(S::Map),
     /// The reader may only look: it wakes when somebody else is woken, and by its own time-out.
     Watching(S::View),
+}
+
+impl<S: Storage> Notify<S> {
+    pub(crate) fn open<P: Platform<Storage = S>>(platform: &P) -> Result<Self, P>
+    where
+        S: Storage<Error = P::Error>,
+    {
+        let opened = || Error::platform(Object::Notify, Operation::Open);
+        match platform.storage().open(&Object::Notify) {
+            Ok(region) => check_notify(region).map(Self::Armed),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                let region = platform.storage().view(&Object::Notify).map_err(opened())?;
+                check_notify(region).map(Self::Watching)
+            }
+            Err(error) => Err(opened()(error)),
+        }
+    }
+
+    /// One round of sleep until `until` at the latest, in a slice that bounds what a lost wake-up
+    /// costs; none if `look` says that there is something. `barrier` is that of whoever wakes.
+    pub(crate) fn park<P: Platform<Storage = S>>(
+        &self,
+        platform: &P,
+        news: News,
+        until: Instant,
+        barrier: impl FnOnce() -> Barrier,
+        barrier_refused: &mut bool,
+        look: impl Fn() -> bool,
+    ) -> Result<(), P>
+    where
+        S: Storage<Error = P::Error>,
+    {
+        let park = platform.park();
+        let now = platform.clock().now();
+        let slice = if *barrier_refused { UNARMED_SLICE } else { SLICE };
+        let waited = match self {
+            Self::Armed(region) => {
+                let Some(waiters) = waiters(region, news) else { return Ok(()) };
+                let heavy = || {
+                    *barrier_refused = barrier() == Barrier::Asymmetric && !park.heavy_barrier();
+                };
+                let until = until.min(now.after(slice));
+                waiters.park_unless(park, until, heavy, || look().then_some(())).map(drop)
+            }
+            Self::Watching(region) => {
+                let Some(word) = notify_seq(region, news) else { return Ok(()) };
+                let seen = word.load_acquire();
+                if look() {
+                    return Ok(());
+                }
+                let until = until.min(now.after(UNARMED_SLICE));
+                park.wait(word.as_atomic(), seen, until).map(drop)
+            }
+        };
+        waited.map_err(Error::platform(Object::Notify, Operation::Wait))
+    }
 }
 
 impl<P: Platform> Tailer<P> {
@@ -73,13 +129,13 @@ impl<P: Platform> Tailer<P> {
             }
             if now < spin_until {
                 for _ in 0..SPINS {
-                    if has_news(&self.segment, self.offset) {
+                    if self.has_news() {
                         break;
                     }
                     spin_loop();
                 }
             } else {
-                self.park(now, until.min(look_at_writer))?;
+                self.park(until.min(look_at_writer))?;
             }
             if self.settle()? {
                 return Ok(WaitOutcome::Ready);
@@ -102,49 +158,39 @@ impl<P: Platform> Tailer<P> {
         writer_status(&self.platform, &self.control, limit)
     }
 
-    fn park(&mut self, now: Instant, until: Instant) -> Result<(), P> {
-        let Self { segment, offset, notify, control, platform, barrier_refused, .. } = self;
-        let park = platform.park();
-        let slice = if *barrier_refused { UNARMED_SLICE } else { SLICE };
-        let waited = match notify {
-            Notify::Armed(region) => {
-                let Some(waiters) = visible_waiters(region) else { return Ok(()) };
-                let heavy = || {
-                    *barrier_refused =
-                        control.barrier() == Barrier::Asymmetric && !park.heavy_barrier();
-                };
-                let look = || has_news(segment, *offset).then_some(());
-                waiters.park_unless(park, until.min(now.after(slice)), heavy, look).map(drop)
+    /// Whether there is something to look at that was not there when this reader last looked.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        match self.visibility {
+            Visibility::Visible => has_news(&self.segment, self.offset),
+            Visibility::Durable => {
+                self.control.durable_seq().is_some_and(|durable| self.seq < durable)
             }
-            Notify::Watching(region) => {
-                let Some(word) = visible_notify_seq(region) else { return Ok(()) };
-                let seen = word.load_acquire();
-                if has_news(segment, *offset) {
-                    return Ok(());
-                }
-                let until = until.min(now.after(UNARMED_SLICE));
-                park.wait(word.as_atomic(), seen, until).map(drop)
-            }
+        }
+    }
+
+    fn park(&mut self, until: Instant) -> Result<(), P> {
+        let mut barrier_refused = self.barrier_refused;
+        let (news, barrier) = match self.visibility {
+            Visibility::Visible => (News::Visible, self.control.barrier()),
+            Visibility::Durable => (News::Durable, Barrier::Full),
         };
-        waited.map_err(Error::platform(Object::Notify, Operation::Wait))
+        let parked = self.notify.park(
+            &self.platform,
+            news,
+            until,
+            || barrier,
+            &mut barrier_refused,
+            || self.has_news(),
+        );
+        self.barrier_refused = barrier_refused;
+        parked
     }
 }
 
-/// What a waiting reader looks for.
+/// What a reader that waits for visible records looks for.
 #[inline]
-pub(super) fn has_news<R: chronicle_sync::Region>(segment: &Segment<R>, offset: u64) -> bool {
+pub(super) fn has_news<R: Region>(segment: &Segment<R>, offset: u64) -> bool {
     let committed = || record::is_committed(&segment.region, offset);
     segment.seal_word().is_some_and(|word| seal::has_news(word, committed))
-}
-
-pub(super) fn open_notify<P: Platform>(platform: &P) -> Result<Notify<P::Storage>, P> {
-    let opened = || Error::platform(Object::Notify, Operation::Open);
-    match platform.storage().open(&Object::Notify) {
-        Ok(region) => check_notify(region).map(Notify::Armed),
-        Err(error) if error.kind() == ErrorKind::Denied => {
-            let region = platform.storage().view(&Object::Notify).map_err(opened())?;
-            check_notify(region).map(Notify::Watching)
-        }
-        Err(error) => Err(opened()(error)),
-    }
 }

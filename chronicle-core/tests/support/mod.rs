@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod clock;
+pub mod faulty;
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};

@@ -8,6 +8,7 @@ mod roll;
 mod seal;
 mod seqlock;
 mod slots;
+mod watermark;
 
 use crate::explore::Exploration;
 
@@ -40,6 +41,7 @@ pub(crate) const ALL: &[&[Model]] = &[
     retention::MODELS,
     handoff::MODELS,
     slots::MODELS,
+    watermark::MODELS,
 ];
 
 /// All models in one row.

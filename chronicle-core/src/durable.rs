@@ -1,0 +1,281 @@
+//! The durable watermark: bringing what was appended to the medium, and saying how far it got.
+
+use chronicle_format::{
+    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, Object, Position, SEG_DATA_OFFSET, Seal,
+    SegmentId,
+};
+use chronicle_sync::notify::Barrier;
+use chronicle_sync::record::{self, Slot};
+use chronicle_sync::{Clock, Durability, Error as _, ErrorKind, Platform, RegionMutExt, Storage};
+use heapless::Deque;
+
+use crate::Result;
+use crate::control::{Control, News, check_notify, check_size, waiters};
+use crate::error::{Error, Operation};
+use crate::segment::{Geometry, Segment, open_segment};
+use crate::supply::RetiredSegment;
+
+/// Segments that are kept open between the roll out of them and their sync. A program that flushes
+/// more rarely has the others opened again, which is as good unless the system forgets a write error
+/// together with a file that nobody has open.
+const RETAINED: usize = 4;
+/// Records that are passed over in search of the newest one before any of them is synced.
+const MOST_SCANNED: u32 = 1 << 20;
+
+type Map<P> = <<P as Platform>::Storage as Storage>::Map;
+
+/// Makes a queue's records durable: syncs files, then moves the watermark, then wakes who waits for
+/// it.
+///
+/// An [`Appender`](crate::Appender) has one and uses it in [`flush`](crate::Appender::flush).
+/// [`detach_syncer`](crate::Appender::detach_syncer) gives it away to a thread of its own, so that
+/// syncs run beside appends; there is still one per queue.
+pub struct Syncer<P: Platform> {
+    control: Control<Map<P>>,
+    notify: Map<P>,
+    checkpoint: Map<P>,
+    geometry: Geometry,
+    /// Everything before this place is durable.
+    durable: Position,
+    /// Generation of the newest checkpoint slot.
+    generation: u64,
+    /// Whether the watermark has moved since that slot was stored.
+    checkpoint_due: bool,
+    /// The segment in which the watermark is, with the descriptor on which the system reports its
+    /// write errors.
+    segment: Option<Segment<Map<P>>>,
+    /// Names of segments up to this one were synced.
+    names_synced: Option<SegmentId>,
+    retained: Deque<RetiredSegment<P>, RETAINED>,
+    failed: bool,
+}
+
+impl<P: Platform> Syncer<P> {
+    /// For a writer that has just recovered the queue.
+    pub(crate) fn open(platform: &P, newest: &Checkpoint, durable_seq: u64) -> Result<Self, P> {
+        let open = |object: Object| {
+            let region = platform.storage().open(&object);
+            region.map_err(Error::platform(object, Operation::Open))
+        };
+        let control = Control::check(open(Object::Control)?)?;
+        let checkpoint = open(Object::Checkpoint)?;
+        check_size(&checkpoint, CHECKPOINT_FILE_SIZE).map_err(Error::format(Object::Checkpoint))?;
+        Ok(Self {
+            geometry: Geometry::of(&control),
+            notify: check_notify(open(Object::Notify)?)?,
+            control,
+            checkpoint,
+            durable: Position { seq: durable_seq, ..newest.durable },
+            generation: newest.generation,
+            checkpoint_due: false,
+            segment: None,
+            names_synced: None,
+            retained: Deque::new(),
+            failed: false,
+        })
+    }
+
+    /// Records below this are durable.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.durable.seq
+    }
+
+    /// Makes everything durable that is visible now.
+    ///
+    /// # Errors
+    /// As [`sync_to`](Self::sync_to).
+    pub fn sync(&mut self, platform: &P) -> Result<(), P> {
+        let head = self.head(platform)?;
+        self.sync_to(platform, &head)
+    }
+
+    /// Makes everything before `to` durable, a place that the appender has reached. A few
+    /// instructions if it is so already.
+    ///
+    /// # Errors
+    /// The platform's. After a failed sync the queue is poisoned: what was not durable may be lost,
+    /// a sync that succeeds later would say nothing about it, and the appender is told by its next
+    /// append.
+    pub fn sync_to(&mut self, platform: &P, to: &Position) -> Result<(), P> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        if (to.segment, to.offset) <= (self.durable.segment, self.durable.offset) {
+            return Ok(());
+        }
+        let old = self.durable.segment;
+        if let Err(error) = self.bring_to_medium(platform, to) {
+            return Err(self.failed(platform, error));
+        }
+        if to.segment != old {
+            // So that recovery has no more than the last segments to walk through.
+            self.checkpoint(platform)?;
+        }
+        Ok(())
+    }
+
+    /// Brings the watermark to the checkpoint, where recovery begins after a power loss.
+    ///
+    /// Nothing is lost without: the log itself says what was durable, so this is for rolls, for the
+    /// end, and for times of rest.
+    ///
+    /// # Errors
+    /// As [`sync_to`](Self::sync_to).
+    pub fn checkpoint(&mut self, platform: &P) -> Result<(), P> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        if self.checkpoint_due {
+            self.store_slot();
+            let synced = platform
+                .storage()
+                .sync(&self.checkpoint, 0..CHECKPOINT_FILE_SIZE, Durability::Durable)
+                .map_err(Error::platform(Object::Checkpoint, Operation::Sync));
+            if let Err(error) = synced {
+                return Err(self.failed(platform, error));
+            }
+            self.checkpoint_due = false;
+        }
+        Ok(())
+    }
+
+    /// Keeps a segment that was rolled out of until it was synced; gives it back where it is not
+    /// needed, or where too many are kept already.
+    pub fn retain(&mut self, segment: RetiredSegment<P>) -> Option<RetiredSegment<P>> {
+        if segment.segment.id < self.durable.segment {
+            return Some(segment);
+        }
+        self.retained.push_back(segment).err()
+    }
+
+    /// Data first, the oldest segment first; then names; then the watermark.
+    fn bring_to_medium(&mut self, platform: &P, to: &Position) -> Result<(), P> {
+        let mut id = self.durable.segment;
+        while id < to.segment {
+            match self.enter(platform, id) {
+                Ok(()) => {
+                    self.sync_segment(platform, self.geometry.size.bytes())?;
+                    // Behind the durable watermark nobody looks whether an index is whole.
+                    let _ = platform.storage().sync_object(&Object::Index(id));
+                }
+                // Removed since: nobody will ask for it after a power loss either.
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            id = id.next().map_err(Error::format(Object::Segment(id)))?;
+        }
+        self.enter(platform, to.segment)?;
+        let words = self.control.durable_words().ok_or(Error::Poisoned)?;
+        words.advance(to.seq, || {
+            self.sync_segment(platform, to.offset)?;
+            if self.names_synced.is_none_or(|synced| synced < to.segment) {
+                platform
+                    .storage()
+                    .sync_names()
+                    .map_err(Error::platform(Object::Segment(to.segment), Operation::Sync))?;
+            }
+            Ok(())
+        })?;
+        self.names_synced = Some(to.segment);
+        self.durable = *to;
+        self.checkpoint_due = true;
+        if let Some(waiters) = waiters(&self.notify, News::Durable)
+            && waiters.someone_waits(Barrier::Full)
+        {
+            // Whoever is not woken wakes by its time-out.
+            let _ = waiters.wake_all(platform.park());
+        }
+        Ok(())
+    }
+
+    /// Has `segment` be the one with this id.
+    fn enter(&mut self, platform: &P, id: SegmentId) -> Result<(), P> {
+        if self.segment.as_ref().is_some_and(|segment| segment.id == id) {
+            return Ok(());
+        }
+        self.segment = None;
+        while let Some(retained) = self.retained.pop_front() {
+            if retained.segment.id == id {
+                self.segment = Some(retained.segment);
+                return Ok(());
+            }
+            if retained.segment.id > id {
+                // Cannot fail: it was just taken out.
+                let _ = self.retained.push_front(retained);
+                break;
+            }
+        }
+        self.segment = Some(open_segment(platform, id, &self.geometry)?);
+        Ok(())
+    }
+
+    fn sync_segment(&self, platform: &P, end: u64) -> Result<(), P> {
+        let Some(segment) = &self.segment else { return Ok(()) };
+        platform
+            .storage()
+            .sync(&segment.region, 0..end, Durability::Durable)
+            .map_err(Error::platform(segment.object(), Operation::Sync))
+    }
+
+    /// Stores the watermark into the older slot of the checkpoint. Synced at once: while one slot is
+    /// being written, the other one is whole on the medium.
+    fn store_slot(&mut self) {
+        self.generation += 1;
+        let checkpoint = Checkpoint {
+            generation: self.generation,
+            queue_id: self.control.queue_id(),
+            durable: self.durable,
+        };
+        let [even, odd] = CHECKPOINT_SLOTS;
+        let at = if self.generation.is_multiple_of(2) { even } else { odd };
+        self.checkpoint.store_bytes(at as u64, &checkpoint.encode());
+    }
+
+    /// Takes note of an error: what failed to be synced may be lost, and nothing can be said about
+    /// it any more.
+    fn failed(&mut self, platform: &P, error: Error<P::Error>) -> Error<P::Error> {
+        // Where a descriptor could only not be had, nothing was lost and the next try may succeed.
+        if let Error::Platform { operation: Operation::Sync, source, .. } = &error
+            && source.kind() != ErrorKind::Exhausted
+        {
+            self.failed = true;
+            self.control.set_poisoned_boot(platform.clock().boot());
+            // The writer's epoch ends, so its next append finds out without looking for it.
+            let _ = self.control.begin_epoch(0);
+        }
+        error
+    }
+
+    /// A place at or before the head, close to it: from the watermark or the hint forward, over what
+    /// the writer has committed.
+    fn head(&mut self, platform: &P) -> Result<Position, P> {
+        let known = self.control.segment_index().filter(|hint| {
+            (hint.segment, hint.offset) > (self.durable.segment, self.durable.offset)
+        });
+        let mut at = known.unwrap_or(self.durable);
+        let mut segment = open_segment(platform, at.segment, &self.geometry)?;
+        for _ in 0..MOST_SCANNED {
+            match record::look(&segment.region, at.offset) {
+                Slot::Record(record) => {
+                    let header = record.header();
+                    at.offset = record.end();
+                    at.seq = header.seq + u64::from(header.type_id.is_user());
+                    at.epoch = header.epoch;
+                }
+                Slot::TooLong { .. } => break,
+                Slot::Empty => match segment.seal()? {
+                    Seal::At(end) if end == at.offset => {
+                        let id = segment.id.next().map_err(Error::format(segment.object()))?;
+                        segment = open_segment(platform, id, &self.geometry)?;
+                        at = Position { segment: id, offset: SEG_DATA_OFFSET, ..at };
+                    }
+                    // Filled since it was looked at.
+                    Seal::At(end) if end > at.offset => {}
+                    _ => break,
+                },
+            }
+        }
+        Ok(at)
+    }
+}

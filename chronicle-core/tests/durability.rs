@@ -1,0 +1,330 @@
+//! What is durable when, who is told, and what happens when a sync fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use chronicle_core::{
+    Appender, Error, Fault, Platform, ReplicaReporter, TailOptions, Tailer, Visibility,
+    WaitOutcome, WaitStrategy, Watermark, Watermarks, WriteOptions,
+};
+use chronicle_format::CHECKPOINT_FILE_SIZE;
+use chronicle_format::layout::control;
+use chronicle_platform_linux::LinuxPlatform;
+use chronicle_sync::{Clock, ErrorKind, Instant};
+use support::faulty::{Call, Faults, Faulty, FaultyError};
+use support::{Home, TYPE, assert_holds, drain, payload};
+
+const SIZE: u64 = 65536;
+
+fn append<P: Platform>(appender: &mut Appender<P>, from: u64, to: u64) {
+    for number in from..to {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+}
+
+fn durable_tailer(home: &Home) -> Tailer<LinuxPlatform> {
+    let mut options = TailOptions::default();
+    options.visibility = Visibility::Durable;
+    Tailer::open(home.platform(), &options).unwrap()
+}
+
+fn faulty(home: &Home, faults: &Faults) -> Appender<Faulty> {
+    Appender::open(Faulty::new(|| home.platform(), faults), WriteOptions::default()).unwrap()
+}
+
+fn soon(home: &Home) -> Instant {
+    home.platform().clock().now().after(Duration::from_secs(20))
+}
+
+#[test]
+fn a_reader_of_durable_records_gets_what_was_flushed_and_no_more() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let mut tailer = durable_tailer(&home);
+    append(&mut appender, 0, 5);
+    assert!(tailer.next().unwrap().is_none());
+    assert_eq!(home.read_all().len(), 5);
+
+    appender.flush().unwrap();
+    append(&mut appender, 5, 9);
+    assert_holds(&drain(&mut tailer), 5);
+    appender.flush().unwrap();
+    let seqs: Vec<u64> = drain(&mut tailer).iter().map(|(seq, _)| *seq).collect();
+    assert_eq!(seqs, [5, 6, 7, 8]);
+}
+
+#[test]
+fn a_reader_of_durable_records_sleeps_until_a_flush_and_over_rolls() {
+    let home = Home::with_queue(4096);
+    let mut appender = home.appender();
+    let (ready, wait) = mpsc::channel();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut tailer = durable_tailer(&home);
+            ready.send(()).unwrap();
+            let mut messages = Vec::new();
+            while messages.len() < 300 {
+                let outcome = tailer.wait(WaitStrategy::Park, soon(&home), None).unwrap();
+                assert_eq!(outcome, WaitOutcome::Ready);
+                messages.extend(drain(&mut tailer));
+            }
+            messages
+        });
+        wait.recv().unwrap();
+        for batch in 0..30 {
+            append(&mut appender, batch * 10, batch * 10 + 10);
+            thread::sleep(Duration::from_millis(1));
+            appender.flush().unwrap();
+        }
+        assert_holds(&reader.join().unwrap(), 300);
+    });
+}
+
+#[test]
+fn every_watermark_can_be_read_and_awaited() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let mut marks = Watermarks::open(home.platform()).unwrap();
+    assert_eq!((marks.visible().unwrap(), marks.durable()), (0, 0));
+    assert_eq!(marks.replicated().unwrap(), None);
+
+    append(&mut appender, 0, 10);
+    assert_eq!((marks.visible().unwrap(), marks.durable()), (10, 0));
+    appender.flush().unwrap();
+    assert_eq!(marks.durable(), 10);
+
+    let mut replica = ReplicaReporter::open(home.platform()).unwrap();
+    assert!(matches!(
+        ReplicaReporter::open(home.platform()).map(drop),
+        Err(Error::Platform { source, .. }) if chronicle_sync::Error::kind(&source) == ErrorKind::Locked
+    ));
+    replica.advance(7);
+    replica.advance(3);
+    assert_eq!(marks.replicated().unwrap(), Some(7));
+
+    thread::scope(|scope| {
+        let waits = [Watermark::Visible, Watermark::Durable, Watermark::Replicated].map(|mark| {
+            let home = &home;
+            scope.spawn(move || {
+                let mut marks = Watermarks::open(home.platform()).unwrap();
+                marks.wait(mark, 19, soon(home), None).unwrap()
+            })
+        });
+        thread::sleep(Duration::from_millis(20));
+        append(&mut appender, 10, 20);
+        appender.flush().unwrap();
+        replica.advance(20);
+        for wait in waits {
+            assert_eq!(wait.join().unwrap(), WaitOutcome::Ready);
+        }
+    });
+    let at_once = home.platform().clock().now();
+    assert_eq!(marks.wait(Watermark::Durable, 20, at_once, None).unwrap(), WaitOutcome::TimedOut);
+}
+
+#[test]
+fn a_flush_is_one_sync_and_a_flush_of_nothing_is_none() {
+    let home = Home::with_queue(SIZE);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    append(&mut appender, 0, 3);
+    appender.flush().unwrap();
+    let before = faults.total();
+    for number in 3..100 {
+        append(&mut appender, number, number + 1);
+        appender.flush().unwrap();
+        appender.flush().unwrap();
+    }
+    assert_eq!(faults.count(Call::SyncNames), 1, "the directory, once for the segment");
+    assert_eq!(faults.total() - before, 97, "one sync for each of 97 flushes");
+}
+
+#[test]
+fn a_flush_over_rolls_syncs_every_segment_before_the_watermark_moves() {
+    let home = Home::with_queue(4096);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    append(&mut appender, 0, 1);
+    appender.flush().unwrap();
+    append(&mut appender, 1, 400);
+    let segments = u64::from(appender.position().segment.get()) + 1;
+    assert!(segments > 8, "{segments} segments");
+    let before = faults.count(Call::Sync);
+    appender.flush().unwrap();
+    // Each segment, and the checkpoint because the segment is a new one.
+    assert_eq!(faults.count(Call::Sync) - before, segments + 1);
+    assert_eq!(Watermarks::open(home.platform()).unwrap().durable(), 400);
+}
+
+#[test]
+fn a_detached_syncer_syncs_beside_the_appender() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let mut syncer = appender.detach_syncer().unwrap();
+    assert!(appender.detach_syncer().is_none());
+    assert!(matches!(appender.flush(), Err(Error::SyncerDetached)));
+    thread::scope(|scope| {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let home = &home;
+        let thread = scope.spawn(move || {
+            let platform = home.platform();
+            while stopped.try_recv().is_err() {
+                syncer.sync(&platform).unwrap();
+            }
+            syncer.sync(&platform).unwrap();
+            syncer.durable_seq()
+        });
+        append(&mut appender, 0, 20_000);
+        stop.send(()).unwrap();
+        assert_eq!(thread.join().unwrap(), 20_000);
+    });
+    assert_eq!(Watermarks::open(home.platform()).unwrap().durable(), 20_000);
+}
+
+/// A queue with flushes after 10, 20 and 30 records as a power loss may leave it: what was synced is
+/// there, and other files are as they were made. Also gives the offsets of all records.
+fn after_power_loss() -> (Home, Vec<u64>) {
+    let home = Home::with_queue(SIZE);
+    let checkpoint = home.read_at("checkpoint.meta", 0, CHECKPOINT_FILE_SIZE as usize);
+    let watermark = home.read_at("control.meta", control::DURABLE_SEQ as u64, 16);
+    let mut appender = home.appender();
+    let mut offsets = Vec::new();
+    for number in 0..30 {
+        offsets.push(appender.position().offset);
+        append(&mut appender, number, number + 1);
+        if number % 10 == 9 {
+            appender.flush().unwrap();
+        }
+    }
+    drop(appender);
+    home.forget_boot();
+    home.write_at("checkpoint.meta", 0, &checkpoint);
+    home.write_at("control.meta", control::DURABLE_SEQ as u64, &watermark);
+    (home, offsets)
+}
+
+#[test]
+fn the_log_itself_says_what_was_durable_before_its_last_batch() {
+    let (home, _) = after_power_loss();
+    let appender = home.appender();
+    assert_eq!(appender.recovery().durable_seq, 20);
+    assert_eq!((appender.recovery().end.seq, appender.recovery().cut), (30, None));
+}
+
+#[test]
+fn damage_before_a_watermark_that_only_the_log_knows_is_refused() {
+    for seq in [3, 12] {
+        let (home, offsets) = after_power_loss();
+        home.flip_bit("000000000.q", offsets[seq] + 40);
+        match home.try_appender().map(drop) {
+            Err(Error::Damaged(damage)) => {
+                assert_eq!((damage.seq, damage.fault), (seq as u64, Fault::Checksum));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn damage_in_the_last_batch_is_a_torn_tail_where_the_checkpoint_is_older() {
+    let (home, offsets) = after_power_loss();
+    home.flip_bit("000000000.q", offsets[25] + 40);
+    let appender = home.appender();
+    let cut = appender.recovery().cut.unwrap();
+    // Four of the user's, and the one that says that 20 were durable.
+    assert_eq!((cut.at.seq, cut.at.fault, cut.records_behind), (25, Fault::Checksum, 5));
+    assert_holds(&home.read_all(), 25);
+}
+
+#[test]
+fn a_failed_sync_poisons_at_once_and_the_watermark_never_moves_again() {
+    for call in [Call::Sync, Call::SyncNames] {
+        let home = Home::with_queue(SIZE);
+        let faults = Faults::default();
+        let mut appender = faulty(&home, &faults);
+        append(&mut appender, 0, 5);
+        if call == Call::Sync {
+            appender.flush().unwrap();
+        }
+        let durable = Watermarks::open(home.platform()).unwrap().durable();
+        append(&mut appender, 5, 8);
+        faults.fail(call, 0, ErrorKind::Io);
+        assert!(matches!(
+            appender.flush(),
+            Err(Error::Platform { source: FaultyError::Injected(..), .. })
+        ));
+        assert!(matches!(appender.append(TYPE, b"x"), Err(Error::Poisoned)));
+        assert!(matches!(appender.flush(), Err(Error::Poisoned)));
+        let mut marks = Watermarks::open(home.platform()).unwrap();
+        assert_eq!(marks.durable(), durable);
+        assert!(matches!(
+            marks.wait(Watermark::Durable, 7, soon(&home), None),
+            Err(Error::Poisoned)
+        ));
+        // Everything is still there to be read.
+        assert_holds(&home.read_all(), 8);
+        drop(appender);
+        assert!(matches!(home.try_appender().map(drop), Err(Error::Poisoned)));
+    }
+}
+
+#[test]
+fn a_sync_that_fails_in_a_detached_syncer_stops_the_appender() {
+    let home = Home::with_queue(SIZE);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    let mut syncer = appender.detach_syncer().unwrap();
+    append(&mut appender, 0, 5);
+    syncer.sync(appender.platform()).unwrap();
+    append(&mut appender, 5, 8);
+    faults.fail(Call::Sync, 0, ErrorKind::Io);
+    assert!(matches!(syncer.sync(appender.platform()), Err(Error::Platform { .. })));
+    assert!(matches!(appender.append(TYPE, b"x"), Err(Error::Poisoned)));
+    assert!(matches!(appender.begin_flush(), Err(Error::Poisoned)));
+    assert!(matches!(syncer.sync(appender.platform()), Err(Error::Poisoned)));
+    assert_eq!((syncer.durable_seq(), home.read_all().len()), (5, 8));
+}
+
+#[test]
+fn without_a_descriptor_a_flush_fails_and_the_next_one_may_work() {
+    let home = Home::with_queue(4096);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    append(&mut appender, 0, 200);
+    for call in [Call::Open, Call::Sync] {
+        faults.fail(call, 0, ErrorKind::Exhausted);
+        assert!(matches!(appender.flush(), Err(Error::Platform { .. })));
+        append(&mut appender, 200, 201);
+    }
+    appender.flush().unwrap();
+    assert_eq!(Watermarks::open(home.platform()).unwrap().durable(), 202);
+}
+
+#[test]
+fn a_damaged_watermark_is_no_promise_and_no_damage() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    append(&mut appender, 0, 10);
+    appender.flush().unwrap();
+    append(&mut appender, 10, 20);
+    let mut tailer = durable_tailer(&home);
+    home.write_at("control.meta", control::DURABLE_SEQ as u64, &15u64.to_le_bytes());
+    assert!(tailer.next().unwrap().is_none(), "nobody stored this number");
+    drop(appender);
+    // The next writer makes it true again.
+    let mut appender = home.appender();
+    assert_eq!(appender.recovery().durable_seq, 10);
+    assert_eq!(drain(&mut tailer).len(), 10);
+    appender.flush().unwrap();
+    assert_eq!(drain(&mut tailer).len(), 10);
+}
