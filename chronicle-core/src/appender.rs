@@ -339,6 +339,17 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.next_seq
     }
 
+    /// Records below this are durable.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.control.known_durable_seq()
+    }
+
+    /// Where prepared segments come from.
+    pub fn supply(&mut self) -> &mut S {
+        &mut self.supply
+    }
+
     /// Where the next record goes.
     #[must_use]
     pub fn position(&self) -> Position {

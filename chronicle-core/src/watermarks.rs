@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use chronicle_format::layout::replicated;
-use chronicle_format::{FormatError, Object, REPLICATED_FILE_SIZE, ReplicatedHeader};
+use chronicle_format::{FormatError, Object, Position, REPLICATED_FILE_SIZE, ReplicatedHeader};
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::watermark::{self, WatermarkWords};
 use chronicle_sync::{
@@ -57,8 +57,16 @@ impl<P: Platform> Watermarks<P> {
     /// As [`Tailer::next`]; [`Error::FellBehind`] if everything that was there at the last call was
     /// removed: open anew.
     pub fn visible(&mut self) -> Result<u64, P> {
+        self.head().map(|head| head.seq)
+    }
+
+    /// The place behind the newest visible record.
+    ///
+    /// # Errors
+    /// As [`visible`](Self::visible).
+    pub fn head(&mut self) -> Result<Position, P> {
         self.tailer.skip_to_end()?;
-        Ok(self.tailer.position().seq)
+        Ok(self.tailer.position())
     }
 
     /// Records below this are durable. Never goes back, but over a power loss.
@@ -132,6 +140,12 @@ impl<P: Platform> Watermarks<P> {
             }
             self.park(watermark, news, seq, until.min(look_at_writer))?;
         }
+    }
+
+    /// The platform underneath.
+    #[must_use]
+    pub fn platform(&self) -> &P {
+        self.tailer.platform()
     }
 
     fn look_at(&self, writer_limit: Option<Duration>) -> Instant {

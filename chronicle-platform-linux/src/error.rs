@@ -33,7 +33,7 @@ pub enum Call {
     Unlink,
     /// `getdents64(2)`
     ReadDirectory,
-    /// `fdatasync(2)`
+    /// `msync(2)`
     SyncData,
     /// `fsync(2)`
     Sync,
@@ -75,7 +75,7 @@ impl Call {
             Self::Link => "linkat",
             Self::Unlink => "unlinkat",
             Self::ReadDirectory => "getdents64",
-            Self::SyncData => "fdatasync",
+            Self::SyncData => "msync",
             Self::Sync => "fsync",
             Self::Lock | Self::LockQuery | Self::Duplicate => "fcntl",
             Self::Read => "read",

@@ -9,7 +9,7 @@ use core::ptr::{NonNull, null_mut};
 use chronicle_sync::{Region, RegionMut};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, msync, munmap};
 use rustix::param::page_size;
 
 use crate::error::{Call, LinuxError};
@@ -52,10 +52,21 @@ impl LinuxMap {
         self.file.as_fd()
     }
 
+    /// Brings a range to the medium: its dirty pages, and what of the file's metadata is needed to read
+    /// them back (msync(2) with `MS_SYNC`, which is fdatasync(2) of a range). Reports on the same open
+    /// file description as `file`, through which the mapping was made.
+    pub(crate) fn sync(&self, range: Range<u64>) -> Result<(), LinuxError> {
+        self.mapping.sync(self.clamp(range))
+    }
+
+    fn clamp(&self, range: Range<u64>) -> Range<usize> {
+        let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.mapping.size);
+        clamp(range.start)..clamp(range.end)
+    }
+
     /// Makes the pages of a range present and writable (madvise(2), since Linux 5.14).
     pub(crate) fn populate(&self, range: Range<u64>) {
-        let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.mapping.size);
-        self.mapping.advise(clamp(range.start)..clamp(range.end), Advice::LinuxPopulateWrite);
+        self.mapping.advise(self.clamp(range), Advice::LinuxPopulateWrite);
     }
 }
 
@@ -136,18 +147,30 @@ impl Mapping {
     /// Gives advice about the pages that hold a range inside the mapping; errors are ignored.
     fn advise(&self, range: Range<usize>, advice: Advice) {
         debug_assert!(matches!(advice, Advice::LinuxDontFork | Advice::LinuxPopulateWrite));
-        // madvise(2) wants the start at a page; it rounds the length up by itself.
-        let start = range.start - range.start % page_size();
-        let length = range.end.min(self.size).saturating_sub(start);
-        if length == 0 || range.is_empty() {
-            return;
-        }
-        // SAFETY: `start` is at most `range.start`, which is below `range.end` and so inside the
-        // mapping.
-        let address = unsafe { self.base.add(start) }.as_ptr().cast::<c_void>();
+        let Some((address, length)) = self.pages(range) else { return };
         // SAFETY: the pages are this mapping's. The two kinds of advice given here neither change
         // their contents nor take them away from this process.
         let _ = unsafe { madvise(address, length, advice) };
+    }
+
+    fn sync(&self, range: Range<usize>) -> Result<(), LinuxError> {
+        let Some((address, length)) = self.pages(range) else { return Ok(()) };
+        // SAFETY: the pages are this mapping's, and writing them out changes nothing about them.
+        Call::SyncData.make(|| unsafe { msync(address, length, MsyncFlags::SYNC) })
+    }
+
+    /// Address and length of the pages that hold a range; madvise(2) and msync(2) want the start at a
+    /// page and round the length up by themselves.
+    fn pages(&self, range: Range<usize>) -> Option<(*mut c_void, usize)> {
+        let start = range.start - range.start % page_size();
+        let length = range.end.min(self.size).saturating_sub(start);
+        if length == 0 || range.is_empty() {
+            return None;
+        }
+        // SAFETY: `start` is at most `range.start`, which is below `range.end` and so inside the
+        // mapping.
+        let address = unsafe { self.base.add(start) };
+        Some((address.as_ptr().cast::<c_void>(), length))
     }
 }
 

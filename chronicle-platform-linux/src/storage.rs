@@ -214,15 +214,15 @@ impl Storage for LinuxStorage {
         map.populate(range);
     }
 
-    /// `fdatasync(2)` of the whole file, which covers stores through a mapping: the kernel knows
-    /// which pages of the file are dirty. The range is a hint only, and both levels are the same.
+    /// `msync(2)` of the range, not `fdatasync(2)` of the file: pages that were made ready ahead of the
+    /// writer are dirty, and nobody waits for them. Both levels are the same.
     fn sync(
         &self,
         map: &LinuxMap,
-        _range: Range<u64>,
+        range: Range<u64>,
         _level: Durability,
     ) -> Result<(), LinuxError> {
-        Call::SyncData.make(|| fdatasync(map.file()))
+        map.sync(range)
     }
 
     fn sync_names(&self) -> Result<(), LinuxError> {

@@ -135,9 +135,9 @@ fn a_failed_sync_is_an_error() {
     let queue = Queue::new();
     let map = queue.make(&segment(0), 4096);
     let sync = || queue.storage().sync(&map, 0..4096, chronicle_sync::Durability::Ordered);
-    let error = with_failing(libc::SYS_fdatasync, libc::EIO, sync).unwrap_err();
+    let error = with_failing(libc::SYS_msync, libc::EIO, sync).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    assert_eq!(error.to_string(), "fdatasync: Input/output error (os error 5)");
+    assert_eq!(error.to_string(), "msync: Input/output error (os error 5)");
     let staged = queue.storage().stage(&segment(1), &stage(4096)).unwrap();
     queue.storage().sync_staged(&staged).unwrap();
     let sync = || queue.storage().sync_staged(&staged);

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use chronicle_core::{
-    CreateOptions, DEFAULT_SEGMENT_SIZE, ReaderPolicy, RetentionPolicy, Start, WaitStrategy,
-    WriteOptions,
+    CreateOptions, DEFAULT_SEGMENT_SIZE, ReaderPolicy, RetentionPolicy, Start, Visibility,
+    WaitStrategy, WriteOptions,
 };
 use chronicle_core::{FormatError, SegmentSize};
 
@@ -32,6 +32,27 @@ pub struct WriterConfig {
     /// millisecond or so, and old segments go only when
     /// [`apply_retention`](crate::QueueWriter::apply_retention) is called.
     pub background: bool,
+    /// When what was appended becomes durable.
+    pub sync: SyncPolicy,
+}
+
+/// When what was appended becomes durable: survives a power loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyncPolicy {
+    /// When [`flush`](crate::QueueWriter::flush) is called, and not before.
+    #[default]
+    OnFlush,
+    /// By itself, with one sync for all messages of about this time: group commit. A thread beside
+    /// the writer syncs while the writer goes on appending.
+    ///
+    /// A message is durable after at most this time and the duration of two syncs; sooner where
+    /// [`request_flush`](crate::QueueWriter::request_flush) or `flush` is called. With zero the next
+    /// sync begins when one has ended. While nothing is appended nothing is done.
+    Group {
+        /// How long the thread waits for others to join a message before it syncs.
+        interval: Duration,
+    },
 }
 
 impl Default for WriterConfig {
@@ -43,6 +64,7 @@ impl Default for WriterConfig {
             retention: RetentionPolicy::default(),
             allocation_step: WriteOptions::default().step,
             background: true,
+            sync: SyncPolicy::OnFlush,
         }
     }
 }
@@ -83,6 +105,8 @@ pub struct ReaderConfig {
     pub writer_timeout: Option<Duration>,
     /// Whether the checksum of every message is verified; on by default.
     pub verify_checksums: bool,
+    /// Which messages are given out: all, or only those that survive a power loss.
+    pub visibility: Visibility,
 }
 
 impl Default for ReaderConfig {
@@ -94,6 +118,7 @@ impl Default for ReaderConfig {
             wait_strategy: WaitStrategy::default(),
             writer_timeout: Some(Duration::from_secs(5)),
             verify_checksums: true,
+            visibility: Visibility::Visible,
         }
     }
 }

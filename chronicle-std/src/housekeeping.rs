@@ -19,6 +19,7 @@ use chronicle_sync::handoff::Handoff;
 
 use crate::QueueError;
 use crate::backend::{self, Backend};
+use crate::group_commit::SharedSyncer;
 
 /// For so long after its last work the thread looks for more by itself.
 const ALERT: Duration = Duration::from_millis(50);
@@ -39,6 +40,8 @@ const RETIRED: u32 = 0;
 struct Shared {
     prepared: Handoff<PreparedSegment<Backend>>,
     retired: Handoff<RetiredSegment<Backend>>,
+    /// Where segments that the writer has left are kept open until they were synced.
+    syncer: OnceLock<SharedSyncer>,
     stop: OnceLock<()>,
 }
 
@@ -61,6 +64,7 @@ impl Housekeeping {
         let shared = Arc::new(Shared {
             prepared: Handoff::new(),
             retired: Handoff::new(),
+            syncer: OnceLock::new(),
             stop: OnceLock::new(),
         });
         let worker = Worker {
@@ -76,6 +80,15 @@ impl Housekeeping {
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         Ok(Self(Some(Running { shared, thread: Some(thread) })))
+    }
+}
+
+impl Housekeeping {
+    /// Has segments that the writer leaves kept open until this syncer has synced them.
+    pub(crate) fn keep_for(&mut self, syncer: SharedSyncer) {
+        if let Some(running) = &self.0 {
+            let _ = running.shared.syncer.set(syncer);
+        }
     }
 }
 
@@ -168,7 +181,7 @@ impl Worker {
         drop(self.shared.retired.want(RETIRED));
         while self.shared.stop.get().is_none() {
             if let Some(segment) = self.shared.retired.take(RETIRED) {
-                drop(segment);
+                self.retire(segment);
                 drop(self.shared.retired.want(RETIRED));
                 self.rolled = true;
                 last_work = Instant::now();
@@ -187,6 +200,15 @@ impl Worker {
                 // Asked in the meantime, it returns at once.
                 thread::park_timeout(SLICE);
             }
+        }
+    }
+
+    /// Unmaps a segment that the writer has left, unless it is still to be synced and can be handed to
+    /// the syncer without waiting for it.
+    fn retire(&self, segment: RetiredSegment<Backend>) {
+        match self.shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
+            Some(mut syncer) => drop(syncer.retain(segment)),
+            None => drop(segment),
         }
     }
 

@@ -21,21 +21,24 @@
 mod backend;
 mod config;
 mod error;
+mod group_commit;
 mod housekeeping;
 mod queue;
 mod reader;
 mod report;
+mod watermarks;
 mod writer;
 
 pub use chronicle_core::{
     Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, Holder, MessageView, Position, ReaderPolicy,
     RecoveryReport, RetentionPlan, RetentionPolicy, RetentionReport, Sought, Start, Verification,
-    WaitOutcome, WaitStrategy, WriterStatus,
+    Visibility, WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
-pub use config::{ReaderConfig, WriterConfig};
+pub use config::{ReaderConfig, SyncPolicy, WriterConfig};
 pub use error::{QueueError, Reason};
 pub use queue::Queue;
 pub use reader::QueueReader;
 pub use report::{QueueReport, ReaderState};
+pub use watermarks::{QueueWatermarks, ReplicaReporter};
 pub use writer::{QueueWriter, WriteClaim};

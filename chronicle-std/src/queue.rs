@@ -6,15 +6,18 @@ use std::time::{Duration, Instant};
 
 use chronicle_core::{
     Appender, Error, FormatError, NoProbe, ReaderName, RetentionPlan, RetentionReport, TailOptions,
-    Tailer, Verification, apply_retention, create, lock_writer, plan_retention, remove_reader,
-    verify,
+    Tailer, Verification, Watermarks, apply_retention, create, lock_writer, plan_retention,
+    remove_reader, verify,
 };
 use chronicle_format::{Object, READERS_DIRECTORY};
 use chronicle_sync::{Clock, Platform, Watch};
 
 use crate::backend::{self, Backend, DirectoryWatch};
 use crate::housekeeping::Housekeeping;
-use crate::{QueueError, QueueReader, QueueReport, QueueWriter, ReaderConfig, WriterConfig};
+use crate::{
+    QueueError, QueueReader, QueueReport, QueueWatermarks, QueueWriter, ReaderConfig,
+    ReplicaReporter, WriterConfig,
+};
 
 /// Looks at a directory between two hints that it changed: hints may get lost.
 const RESCAN: Duration = Duration::from_secs(1);
@@ -94,10 +97,33 @@ impl Queue {
         options.policy = config.policy;
         options.start = config.start;
         options.verify = config.verify_checksums;
+        options.visibility = config.visibility;
         let platform = backend::open(path)?;
         let tailer =
             Tailer::open(platform, &options).map_err(|error| QueueError::from_core(path, error))?;
         Ok(QueueReader::new(tailer, path.to_owned(), &config))
+    }
+
+    /// Opens a queue's watermarks, to read them or to wait for them. Registers nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`] and those of a queue that cannot be read.
+    pub fn open_watermarks(path: impl AsRef<Path>) -> Result<QueueWatermarks, QueueError> {
+        let path = path.as_ref();
+        let marks = Watermarks::open(backend::open(path)?);
+        let marks = marks.map_err(|error| QueueError::from_core(path, error))?;
+        Ok(QueueWatermarks::new(marks, path.to_owned()))
+    }
+
+    /// Opens the report of how far replicas have followed a queue; there is one at a time.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`] and those of a queue that cannot be read; [`QueueError::Io`] if
+    /// another process reports for this queue.
+    pub fn open_replica_reporter(path: impl AsRef<Path>) -> Result<ReplicaReporter, QueueError> {
+        let path = path.as_ref();
+        ReplicaReporter::open(backend::open(path)?)
+            .map_err(|error| QueueError::from_core(path, error))
     }
 
     /// Looks at a queue and its readers. Registers nothing and changes nothing.
@@ -199,7 +225,7 @@ fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueE
     let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;
-    Ok(QueueWriter::new(appender, path.to_owned()))
+    QueueWriter::new(appender, path.to_owned(), config.sync)
 }
 
 /// Makes a queue, and the directories above it.

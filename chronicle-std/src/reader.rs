@@ -104,10 +104,7 @@ impl QueueReader {
     /// # Errors
     /// Those of [`next`](Self::next), and the system's.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, QueueError> {
-        let until = match timeout {
-            Some(timeout) => self.tailer.platform().clock().now().after(timeout),
-            None => Instant::NEVER,
-        };
+        let until = deadline(self.tailer.platform().clock(), timeout);
         self.tailer
             .wait(self.wait_strategy, until, self.writer_timeout)
             .map_err(|error| QueueError::from_core(&self.path, error))
@@ -145,4 +142,9 @@ impl QueueReader {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// When a time-out is over.
+pub(crate) fn deadline(clock: &impl Clock, timeout: Option<Duration>) -> Instant {
+    timeout.map_or(Instant::NEVER, |timeout| clock.now().after(timeout))
 }

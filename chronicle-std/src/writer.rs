@@ -1,13 +1,15 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chronicle_core::{
     Appender, Claim, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId, apply_retention,
 };
 
-use crate::QueueError;
 use crate::backend::Backend;
+use crate::group_commit::GroupCommit;
 use crate::housekeeping::Housekeeping;
+use crate::{QueueError, SyncPolicy};
 
 /// The appender that a [`QueueWriter`] drives.
 pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
@@ -15,16 +17,29 @@ pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
 /// The one writer of a queue.
 ///
 /// A message is visible to every reader when [`append`](Self::append) returns, and survives the
-/// death of any process; it survives a power loss once [`flush`](Self::flush) has returned. Dropping
-/// the writer releases the queue to the next one.
+/// death of any process; it survives a power loss once it is durable, see
+/// [`flush`](Self::flush) and [`SyncPolicy`]. Dropping the writer releases the queue to the next one.
 pub struct QueueWriter {
     appender: WriterAppender,
+    group: Option<GroupCommit>,
     path: PathBuf,
 }
 
 impl QueueWriter {
-    pub(crate) fn new(appender: WriterAppender, path: PathBuf) -> Self {
-        Self { appender, path }
+    pub(crate) fn new(
+        mut appender: WriterAppender,
+        path: PathBuf,
+        sync: SyncPolicy,
+    ) -> Result<Self, QueueError> {
+        let mut group = None;
+        if let SyncPolicy::Group { interval } = sync
+            && let Some(syncer) = appender.detach_syncer()
+        {
+            let started = GroupCommit::start(&path, syncer, interval)?;
+            appender.supply().keep_for(started.syncer());
+            group = Some(started);
+        }
+        Ok(Self { appender, group, path })
     }
 
     /// Appends a message and returns its sequence number. User types are 0x0100 to 0xFFFE.
@@ -72,13 +87,57 @@ impl QueueWriter {
         }
     }
 
-    /// Makes everything appended so far survive a power loss.
+    /// Makes everything appended so far survive a power loss: returns when it is durable.
     ///
     /// # Errors
     /// The system's. After a sync that failed the writer is of no more use: what was not durable
     /// before may be lost, and the queue can be written to again only after a reboot.
     pub fn flush(&mut self) -> Result<(), QueueError> {
-        self.appender.flush().map_err(|error| QueueError::from_core(&self.path, error))
+        let flushed = match &self.group {
+            None => self.appender.flush(),
+            Some(group) => self
+                .appender
+                .begin_flush()
+                .and_then(|end| group.sync_to(self.appender.platform(), &end)),
+        };
+        flushed.map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Has everything appended so far made durable as soon as possible, and does not wait for it:
+    /// [`wait_durable`](Self::wait_durable) does, or anybody by
+    /// [`QueueWatermarks`](crate::QueueWatermarks). Without group commit the same as
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn request_flush(&mut self) -> Result<(), QueueError> {
+        let Some(group) = &self.group else { return self.flush() };
+        let begun = self.appender.begin_flush();
+        begun.map_err(|error| QueueError::from_core(&self.path, error))?;
+        group.ring();
+        Ok(())
+    }
+
+    /// Waits until the message with this sequence number is durable, at most for `timeout`; whether
+    /// it is. Without group commit nothing becomes durable while one waits, so this flushes.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush).
+    pub fn wait_durable(&mut self, seq: u64, timeout: Duration) -> Result<bool, QueueError> {
+        if self.durable_seq() > seq {
+            return Ok(true);
+        }
+        let Some(group) = &self.group else {
+            self.flush()?;
+            return Ok(self.durable_seq() > seq);
+        };
+        group.wait(seq, timeout).map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Messages below this survive a power loss.
+    #[must_use]
+    pub fn durable_seq(&self) -> u64 {
+        self.appender.durable_seq()
     }
 
     /// Prepares the next segment now, so that the roll costs no more than a few stores: for programs
@@ -145,6 +204,16 @@ impl QueueWriter {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for QueueWriter {
+    fn drop(&mut self) {
+        let appender = &mut self.appender;
+        if let Some(group) = &mut self.group {
+            // Told to stop first: the thread may sleep like a reader, and is woken like one.
+            group.stop(|| appender.announce());
+        }
     }
 }
 

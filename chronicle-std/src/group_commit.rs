@@ -1,0 +1,227 @@
+//! Group commit: a thread beside a writer makes durable what was appended, many messages with one
+//! sync, while the writer goes on.
+//!
+//! The writer pays nothing for it: the thread finds the newest message as a reader does, and sleeps
+//! as one when there is nothing to do.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use chronicle_core::{Error, Position, Syncer, WaitOutcome, Watermark, Watermarks};
+use chronicle_sync::{Clock, Platform};
+
+use crate::QueueError;
+use crate::backend::{self, Backend, PlatformError};
+
+/// The longest that the thread sleeps without a look.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// A syncer that the thread and the writer take turns with.
+pub(crate) type SharedSyncer = Arc<Mutex<Syncer<Backend>>>;
+
+struct Shared {
+    syncer: SharedSyncer,
+    progress: Mutex<Progress>,
+    moved: Condvar,
+    stop: OnceLock<()>,
+}
+
+struct Progress {
+    /// Messages below this are durable.
+    durable_seq: u64,
+    /// The thread has ended: nothing more becomes durable by it.
+    ended: Option<Ended>,
+}
+
+enum Ended {
+    Closed,
+    Failed(Error<PlatformError>),
+}
+
+/// The thread, as the writer has it. Dropping it makes everything durable and ends it.
+pub(crate) struct GroupCommit {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Nothing that a panic could leave half done is ever behind these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GroupCommit {
+    pub(crate) fn start(
+        path: &Path,
+        syncer: Syncer<Backend>,
+        interval: Duration,
+    ) -> Result<Self, QueueError> {
+        let failed = |error| QueueError::from_core(path, error);
+        let progress = Progress { durable_seq: syncer.durable_seq(), ended: None };
+        let shared = Arc::new(Shared {
+            syncer: Arc::new(Mutex::new(syncer)),
+            progress: Mutex::new(progress),
+            moved: Condvar::new(),
+            stop: OnceLock::new(),
+        });
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            platform: backend::open(path)?,
+            marks: Watermarks::open(backend::open(path)?).map_err(failed)?,
+            path: path.to_owned(),
+            interval,
+        };
+        let thread = thread::Builder::new()
+            .name("chronicle-syncer".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|error| QueueError::io(path, "start a thread for", error))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(crate) fn syncer(&self) -> SharedSyncer {
+        Arc::clone(&self.shared.syncer)
+    }
+
+    /// Has the thread begin now, however long its interval is.
+    pub(crate) fn ring(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Makes everything before `end` durable, in this thread if the other one is not just doing it.
+    pub(crate) fn sync_to(
+        &self,
+        platform: &Backend,
+        end: &Position,
+    ) -> Result<(), Error<PlatformError>> {
+        let mut syncer = lock(&self.shared.syncer);
+        let synced = syncer.sync_to(platform, end);
+        self.shared.note(&syncer, synced)
+    }
+
+    /// Waits until the message with this sequence number is durable; whether it is.
+    pub(crate) fn wait(&self, seq: u64, timeout: Duration) -> Result<bool, Error<PlatformError>> {
+        let deadline = Instant::now() + timeout;
+        let mut progress = lock(&self.shared.progress);
+        loop {
+            if progress.durable_seq > seq {
+                return Ok(true);
+            }
+            if let Some(Ended::Failed(error)) = &progress.ended {
+                return Err(error.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || progress.ended.is_some() {
+                return Ok(false);
+            }
+            let waited = self.shared.moved.wait_timeout(progress, left);
+            (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends the thread once everything is durable. `wake` wakes it if it sleeps for messages.
+    pub(crate) fn stop(&mut self, wake: impl FnOnce()) {
+        let _ = self.shared.stop.set(());
+        self.ring();
+        wake();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing left to say here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Tells those who wait how far it is durable now.
+    fn note(
+        &self,
+        syncer: &Syncer<Backend>,
+        synced: Result<(), Error<PlatformError>>,
+    ) -> Result<(), Error<PlatformError>> {
+        let mut progress = lock(&self.progress);
+        progress.durable_seq = syncer.durable_seq();
+        if let Err(error) = &synced {
+            progress.ended = Some(Ended::Failed(error.clone()));
+        }
+        self.moved.notify_all();
+        synced
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    platform: Backend,
+    marks: Watermarks<Backend>,
+    path: PathBuf,
+    interval: Duration,
+}
+
+impl Worker {
+    fn run(mut self) {
+        // A failure was told to those who wait; the writer learns of it by its next append.
+        let ended = match self.work() {
+            Ok(()) => Ended::Closed,
+            Err(error) => Ended::Failed(error),
+        };
+        let mut progress = lock(&self.shared.progress);
+        progress.ended.get_or_insert(ended);
+        self.shared.moved.notify_all();
+    }
+
+    fn work(&mut self) -> Result<(), Error<PlatformError>> {
+        loop {
+            let stopping = self.shared.stop.get().is_some();
+            let head = self.head()?;
+            let mut syncer = lock(&self.shared.syncer);
+            let synced = syncer.sync_to(&self.platform, &head);
+            self.shared.note(&syncer, synced)?;
+            let durable_seq = syncer.durable_seq();
+            if stopping {
+                return syncer.checkpoint(&self.platform);
+            }
+            drop(syncer);
+            if !self.rest(durable_seq)? {
+                continue;
+            }
+            // So that others join the group. Ended early by whoever asks for it.
+            if self.shared.stop.get().is_none() && !self.interval.is_zero() {
+                thread::park_timeout(self.interval);
+            }
+        }
+    }
+
+    /// Sleeps until there is something that is not durable; whether there is.
+    fn rest(&mut self, durable_seq: u64) -> Result<bool, Error<PlatformError>> {
+        let until = self.platform.clock().now().after(SLICE);
+        match self.marks.wait(Watermark::Visible, durable_seq, until, None) {
+            Ok(WaitOutcome::Ready) => Ok(true),
+            Ok(_) => {
+                // Nothing has happened for a while: a good time to have less to recover.
+                lock(&self.shared.syncer).checkpoint(&self.platform)?;
+                Ok(false)
+            }
+            Err(error) => self.reopen(error).map(|()| true),
+        }
+    }
+
+    /// The place behind the newest message.
+    fn head(&mut self) -> Result<Position, Error<PlatformError>> {
+        match self.marks.head() {
+            Ok(head) => Ok(head),
+            Err(error) => {
+                self.reopen(error)?;
+                self.marks.head()
+            }
+        }
+    }
+
+    /// What this thread had read up to may have been removed meanwhile.
+    fn reopen(&mut self, error: Error<PlatformError>) -> Result<(), Error<PlatformError>> {
+        let Error::FellBehind { .. } = error else { return Err(error) };
+        let platform = backend::open(&self.path).map_err(|_| error)?;
+        self.marks = Watermarks::open(platform)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! Group commit, and waiting for durability.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chronicle_std::{
+    Queue, QueueWriter, ReaderConfig, SyncPolicy, Visibility, WaitOutcome, Watermark, WriterConfig,
+};
+
+const TYPE: u16 = 0x8000;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn group_writer(path: &Path, interval: Duration) -> QueueWriter {
+    let mut config = WriterConfig::default();
+    config.segment_size = 256 << 10;
+    config.sync = SyncPolicy::Group { interval };
+    Queue::create(path, config).unwrap()
+}
+
+/// On the disk of the build, not on a tmpfs, where a sync is nothing.
+fn on_disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[test]
+fn what_is_appended_becomes_durable_by_itself_in_group_commit() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    let mut writer = group_writer(&path, Duration::from_millis(1));
+    let mut watermarks = Queue::open_watermarks(&path).unwrap();
+    for round in 1..=20 {
+        for _ in 0..50 {
+            writer.append(TYPE, &[7; 200]).unwrap();
+        }
+        let last = round * 50 - 1;
+        let outcome = watermarks.wait(Watermark::Durable, last, Some(PATIENCE)).unwrap();
+        assert_eq!(outcome, WaitOutcome::Ready);
+        assert!(writer.durable_seq() > last);
+    }
+}
+
+#[test]
+fn a_flush_in_group_commit_waits_for_what_was_appended_and_no_more() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    // So long that nothing becomes durable unless it is asked for.
+    let mut writer = group_writer(&path, Duration::from_secs(3600));
+    for _ in 0..3 {
+        let seq = writer.append(TYPE, b"flushed").unwrap();
+        writer.flush().unwrap();
+        assert_eq!(writer.durable_seq(), seq + 1);
+    }
+    let seq = writer.append(TYPE, b"asked for").unwrap();
+    assert!(!writer.wait_durable(seq, Duration::from_millis(30)).unwrap());
+    writer.request_flush().unwrap();
+    assert!(writer.wait_durable(seq, PATIENCE).unwrap());
+}
+
+#[test]
+fn a_writer_in_group_commit_leaves_everything_durable_when_it_closes() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    let mut writer = group_writer(&path, Duration::from_secs(3600));
+    for _ in 0..5000 {
+        writer.append(TYPE, &[7; 200]).unwrap();
+    }
+    let began = Instant::now();
+    drop(writer);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(Queue::open_watermarks(&path).unwrap().durable(), 5000);
+}
+
+#[test]
+fn a_reader_of_durable_messages_follows_a_group_committing_writer_over_rolls() {
+    const COUNT: u64 = 20_000;
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    let mut writer = group_writer(&path, Duration::ZERO);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut config = ReaderConfig::default();
+            config.visibility = Visibility::Durable;
+            config.writer_timeout = None;
+            let mut reader = Queue::open_reader(&path, config).unwrap();
+            let watermarks = Queue::open_watermarks(&path).unwrap();
+            let mut expected = 0;
+            while expected < COUNT {
+                assert_eq!(reader.wait(Some(PATIENCE)).unwrap(), WaitOutcome::Ready);
+                while let Some(message) = reader.next().unwrap() {
+                    assert_eq!(message.seq, expected);
+                    assert!(watermarks.durable() > expected);
+                    expected += 1;
+                }
+            }
+        });
+        for _ in 0..COUNT {
+            writer.append(TYPE, &[7; 200]).unwrap();
+        }
+        reader.join().unwrap();
+    });
+}
