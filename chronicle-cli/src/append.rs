@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chronicle_std::format::{Object, Position, SegmentSize};
-use chronicle_std::{Cut, Queue, QueueWriter, WriterConfig};
+use chronicle_std::{Cut, Queue, QueueWriter, SyncPolicy, WriterConfig};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -23,6 +23,9 @@ pub(crate) fn run(arguments: &AppendArguments) -> Result<(), Failure> {
     let total_bytes = check_files(&arguments.files)?;
     let mut config = WriterConfig::default();
     config.segment_size = arguments.segment_size.unwrap_or(config.segment_size);
+    if let Some(interval) = arguments.sync_every {
+        config.sync = SyncPolicy::Group { interval };
+    }
     let writer = Queue::open_publisher_with(&arguments.queue, config)?;
     if let Some(asked) = arguments.segment_size.filter(|asked| *asked != writer.segment_size()) {
         let actual = writer.segment_size();

@@ -1,6 +1,7 @@
 //! The command line as types.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chronicle_std::Start;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -74,6 +75,10 @@ pub(crate) struct AppendArguments {
     /// Make everything durable at the end
     #[arg(long)]
     pub(crate) flush: bool,
+    /// Make messages durable by themselves, all of about this time with one sync: 5ms, 1s, or 0 for
+    /// the next sync when one has ended
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) sync_every: Option<Duration>,
     /// Print the summary as one line of JSON on standard error
     #[arg(long)]
     pub(crate) json: bool,
@@ -112,6 +117,9 @@ pub(crate) struct TailArguments {
     /// the first message at T or later
     #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = parse::start)]
     pub(crate) from: Start,
+    /// Print only messages that survive a power loss
+    #[arg(long)]
+    pub(crate) durable: bool,
     /// Stop after so many messages
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,

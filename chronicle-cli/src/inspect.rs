@@ -40,6 +40,7 @@ struct QueueView {
     head: Place,
     last_seq: Option<u64>,
     durable_seq: u64,
+    replicated_seq: Option<u64>,
     epoch: u32,
     writer: WriterView,
     readers: Vec<ReaderView>,
@@ -100,6 +101,7 @@ impl QueueView {
             head: head.into(),
             last_seq: (head.seq > queue.oldest.seq).then(|| head.seq - 1),
             durable_seq: queue.durable_seq,
+            replicated_seq: queue.replicated_seq,
             epoch: queue.epoch,
             writer: WriterView {
                 status: status(queue.writer),
@@ -123,6 +125,7 @@ impl QueueView {
             }
             None => format!("{}, last epoch {}", self.writer.status, self.epoch),
         };
+        let below = |seq: u64| format!("below seq {seq}");
         let checksums = if self.checksums { "CRC-32C" } else { "none" };
         for (name, value) in [
             ("queue", self.path.clone()),
@@ -133,7 +136,8 @@ impl QueueView {
             ("oldest", place(&self.oldest)),
             ("head", place(&self.head)),
             ("last seq", self.last_seq.map_or("none".to_owned(), |seq| seq.to_string())),
-            ("durable", format!("below seq {}", self.durable_seq)),
+            ("durable", below(self.durable_seq)),
+            ("replicated", self.replicated_seq.map_or("nobody reports".to_owned(), below)),
             ("writer", writer),
             ("readers", self.readers.len().to_string()),
         ] {

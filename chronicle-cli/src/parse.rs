@@ -1,5 +1,7 @@
 //! Values of options, checked before anything is touched.
 
+use std::time::Duration;
+
 use chronicle_std::Start;
 use chronicle_std::format::{ReaderName, SegmentSize, TypeId};
 
@@ -43,6 +45,31 @@ fn bytes(text: &str) -> Option<u64> {
 }
 
 /// A reader's name, which becomes a file name.
+/// A time span: a number and ns, us, ms, s, m, h or d; 0 needs no unit.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let nanoseconds: Option<u64> = match unit {
+        "ns" => Some(1),
+        "us" => Some(1_000),
+        "ms" => Some(1_000_000),
+        "s" => Some(1_000_000_000),
+        "m" => Some(60_000_000_000),
+        "h" => Some(3_600_000_000_000),
+        "d" => Some(86_400_000_000_000),
+        "" if number == "0" => Some(1),
+        _ => None,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(nanoseconds?))
+        .map(Duration::from_nanos)
+        .ok_or_else(|| {
+            format!("{text:?} is no time span: write a number and ns, us, ms, s, m, h or d")
+        })
+}
+
 pub(crate) fn reader_name(text: &str) -> Result<String, String> {
     ReaderName::new(text).map(|name| name.as_str().to_owned()).map_err(|error| error.to_string())
 }
@@ -101,6 +128,16 @@ mod tests {
             ["", "0", "1", "4095", "9223372036854775808", "4MB", "MiB", "-4096", "99999999999999T"]
         {
             assert!(segment_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_span_has_a_unit() {
+        assert_eq!(duration("5ms"), Ok(Duration::from_millis(5)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "5", "ms", "-1s", "1.5s", "5 ms", "999999999d", "5min"] {
+            duration(bad).unwrap_err();
         }
     }
 

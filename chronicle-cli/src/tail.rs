@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use chronicle_std::{Queue, QueueReader, ReaderConfig, WaitOutcome, WriterStatus};
+use chronicle_std::{Queue, QueueReader, ReaderConfig, Visibility, WaitOutcome, WriterStatus};
 
 use crate::args::TailArguments;
 use crate::failure::{Failure, warn};
@@ -60,6 +60,9 @@ fn open(arguments: &TailArguments) -> Result<QueueReader, Failure> {
     let mut config = ReaderConfig::default();
     config.name.clone_from(&arguments.reader);
     config.start = arguments.from;
+    if arguments.durable {
+        config.visibility = Visibility::Durable;
+    }
     loop {
         match Queue::open_reader(&arguments.queue, config.clone()) {
             Err(error) if arguments.follow && error.is_not_found() => {

@@ -387,3 +387,18 @@ fn a_reader_may_begin_at_a_time() {
     assert_eq!(read("time:1970-01-01T00:00:00Z")["seq"], 0);
     assert!(read("time:2200-01-01T00:00:00Z").is_null());
 }
+
+#[test]
+fn a_tail_of_durable_messages_prints_what_group_commit_has_synced() {
+    let home = tempfile::tempdir().unwrap();
+    let queue = home.path().join("q").display().to_string();
+    run(["append", &queue], b"visible\n").succeeded();
+    assert_eq!(run(["tail", &queue, "--durable", "--format", "raw"], b"").succeeded().output, b"");
+
+    run(["append", &queue, "--sync-every", "0"], b"one\ntwo\n").succeeded();
+    let tailed = run(["tail", &queue, "--durable", "--format", "raw"], b"").succeeded();
+    assert_eq!(tailed.output, b"visible\none\ntwo\n");
+    let inspection = run(["inspect", &queue, "--json"], b"").succeeded().json();
+    assert_eq!(inspection["durable_seq"], 3);
+    assert!(inspection["replicated_seq"].is_null());
+}

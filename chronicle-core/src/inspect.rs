@@ -18,6 +18,7 @@ use crate::segment::{Geometry, view_segment};
 use crate::start::Start;
 use crate::tailer::{TailOptions, Tailer};
 use crate::wait::{WriterStatus, holder, writer_status};
+use crate::watermarks::Watermarks;
 
 /// A writer that has not appended for this long counts as idle.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
@@ -53,6 +54,8 @@ pub struct Inspection {
     pub segments: u32,
     /// Records below this survive a power loss.
     pub durable_seq: u64,
+    /// Records below this were acknowledged by a quorum, where a replica reports.
+    pub replicated_seq: Option<u64>,
     /// Epoch of the last writer to open the queue.
     pub epoch: u32,
     /// What the writer is doing.
@@ -121,6 +124,7 @@ impl Inspection {
             head,
             segments: head.position.segment.get() - oldest.segment.get() + 1,
             durable_seq: control.known_durable_seq(),
+            replicated_seq: Watermarks::open(platform)?.replicated()?,
             epoch: control.epoch(),
             writer,
             holder: holder(platform),
