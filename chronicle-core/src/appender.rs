@@ -1,6 +1,7 @@
 //! The one writer of a queue.
 
 mod claim;
+mod many;
 mod room;
 
 use chronicle_format::{

@@ -292,6 +292,24 @@ impl<P: Platform> Tailer<P> {
         }))
     }
 
+    /// Hands up to `limit` records to `each`, as many as there are; returns how many that were.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); what was handed out before counts as read.
+    pub fn read_all(
+        &mut self,
+        limit: u64,
+        mut each: impl FnMut(MessageView<'_>),
+    ) -> Result<u64, P> {
+        let mut read = 0;
+        while read < limit {
+            let Some(message) = self.next()? else { break };
+            each(message);
+            read += 1;
+        }
+        Ok(read)
+    }
+
     /// Stores the position behind the last record that [`next`](Self::next) gave: the reader goes on
     /// there when it is opened again. A few stores, no system call.
     ///

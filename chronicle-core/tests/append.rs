@@ -196,3 +196,53 @@ fn an_empty_queue_of_default_geometry_takes_little_space() {
         .sum();
     assert!(blocks * 512 <= 8 << 20, "{} bytes", blocks * 512);
 }
+
+#[test]
+fn many_records_are_appended_at_once_over_rolls_and_whatever_was_there_before() {
+    for size in [4096, 65536, 1 << 20] {
+        let home = Home::with_queue(size);
+        let mut appender = home.appender();
+        let payloads: Vec<Vec<u8>> = (0..3000).map(payload).collect();
+        // An aborted claim leaves bytes behind that look like nothing.
+        appender.claim(2000).unwrap().fill(0xff);
+        let mut done = 0;
+        for count in [0, 1, 2, 255, 256, 257, 1000, 1229] {
+            let batch = payloads[done..done + count].iter().map(Vec::as_slice);
+            done += count;
+            assert_eq!(appender.append_all(TYPE, batch).unwrap(), done as u64);
+        }
+        assert_holds(&home.read_all(), 3000);
+        drop(appender);
+        assert_eq!(home.appender().recovery().end.seq, 3000);
+    }
+}
+
+#[test]
+fn many_records_become_visible_together_and_under_one_time() {
+    let home = Home::with_queue(1 << 20);
+    let mut appender = home.appender();
+    let mut tailer = home.tailer();
+    let payloads = [b"a".as_slice(), b"bc", b""];
+    let mut looks = payloads.into_iter().inspect(|_| assert!(tailer.next().unwrap().is_none()));
+    appender.append_all(TYPE, &mut looks).unwrap();
+    let mut seen = Vec::new();
+    let read = tailer.read_all(u64::MAX, |message| {
+        seen.push((message.payload.to_vec(), message.timestamp_ns));
+    });
+    assert_eq!(read.unwrap(), 3);
+    assert!(seen.iter().all(|(_, time)| *time == seen[0].1));
+    assert!(seen.iter().map(|(bytes, _)| bytes.as_slice()).eq(payloads));
+}
+
+#[test]
+fn a_payload_that_is_too_large_ends_a_batch_and_what_came_before_stays() {
+    let home = Home::with_queue(4096);
+    let mut appender = home.appender();
+    let large = vec![0; 5000];
+    let batch = [b"one".as_slice(), b"two", &large, b"three"];
+    assert!(matches!(appender.append_all(TYPE, batch), Err(Error::PayloadTooLarge { .. })));
+    assert_eq!(appender.next_seq(), 2);
+    appender.append(TYPE, b"three").unwrap();
+    let texts: Vec<Vec<u8>> = home.read_all().into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(texts, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}

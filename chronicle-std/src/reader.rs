@@ -99,6 +99,18 @@ impl QueueReader {
         self.tailer.seek_back(count).map_err(|error| QueueError::from_core(&self.path, error))
     }
 
+    /// Hands up to `limit` messages to `each`, as many as there are; returns how many that were.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next); what was handed out before counts as read.
+    pub fn read_all(
+        &mut self,
+        limit: u64,
+        each: impl FnMut(MessageView<'_>),
+    ) -> Result<u64, QueueError> {
+        self.tailer.read_all(limit, each).map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
     /// Waits until there is a message, at most for `timeout`.
     ///
     /// # Errors

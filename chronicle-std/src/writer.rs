@@ -70,6 +70,25 @@ impl QueueWriter {
             .map_err(|error| QueueError::from_core(&self.path, error))
     }
 
+    /// Appends a message for each payload and wakes readers once at the end. Returns the sequence
+    /// number of the next message.
+    ///
+    /// Up to 256 messages at a time become visible all at once, under one time stamp; fewer where
+    /// allocated space or a segment ends between them.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); what came before the message that failed is appended, as
+    /// [`next_seq`](Self::next_seq) tells.
+    pub fn append_all<'a>(
+        &mut self,
+        type_id: u16,
+        payloads: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<u64, QueueError> {
+        self.appender
+            .append_all(type_id, payloads)
+            .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
     /// Wakes readers that sleep. Costs no system call if there are none.
     #[inline]
     pub fn announce(&mut self) {

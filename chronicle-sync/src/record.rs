@@ -167,6 +167,39 @@ pub fn append<R: RegionMut>(
     Some(end)
 }
 
+/// Stores a record at `offset` without publishing it: nobody sees it, nor can mistake it for one.
+/// Returns the offset behind it and the word that [`commit_staged`] publishes it with, or `None` and
+/// nothing stored if it does not lie inside the region.
+#[inline(always)]
+pub fn stage<R: RegionMut>(
+    segment: &mut R,
+    offset: u64,
+    header: &RecordHeader,
+    payload: &[u8],
+    sealing: Sealing,
+) -> Option<(u64, CommitWord)> {
+    let length = u32::try_from(payload.len()).ok()?;
+    let end = room(segment, offset, length)?;
+    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
+    let word = CommitWord::new(length, crc)?;
+    claim(segment, offset, length)?.copy_from_slice(payload);
+    store_header(header_words(segment, offset)?, header);
+    Some((end, word))
+}
+
+/// Publishes a record that was stored by [`stage`]. `next` is the offset behind the last record,
+/// where bytes of an aborted claim may lie.
+pub fn commit_staged<R: RegionMut>(
+    segment: &mut R,
+    offset: u64,
+    word: CommitWord,
+    next: Option<u64>,
+) -> Option<()> {
+    let next = next.and_then(|next| segment.word_u64(next));
+    commit::publish(segment.word_u64(offset)?, next, word, || {});
+    Some(())
+}
+
 /// The payload bytes of a record that is being filled in place at `offset`; `None` if they do not
 /// lie inside the region.
 ///
@@ -217,18 +250,24 @@ fn publish<R: RegionMut>(
     clear_next: bool,
     fill: impl FnOnce(*mut u8),
 ) -> Option<()> {
-    let [commit, first, second, third] = header_words(segment, offset)?;
+    let words = header_words(segment, offset)?;
     // The last record of a segment has no slot behind it.
     let next = if clear_next { segment.word_u64(end) } else { None };
+    let [commit, ..] = words;
     commit::publish(commit, next, word, || {
-        let words = header.words();
-        // ORDER: Relaxed, carried by the Release store of the commit word.
-        first.store(words[0], Ordering::Relaxed);
-        second.store(words[1], Ordering::Relaxed);
-        third.store(words[2], Ordering::Relaxed);
+        store_header(words, header);
         fill(segment.base().as_ptr().wrapping_add((offset + HEADER_SIZE) as usize));
     });
     Some(())
+}
+
+#[inline(always)]
+fn store_header([_, first, second, third]: &[AtomicU64; HEADER_WORDS], header: &RecordHeader) {
+    let words = header.words();
+    // ORDER: Relaxed, carried by the Release store of the commit word.
+    first.store(words[0], Ordering::Relaxed);
+    second.store(words[1], Ordering::Relaxed);
+    third.store(words[2], Ordering::Relaxed);
 }
 
 /// The words of the header at `offset`. To be stored to only where the region may be written.

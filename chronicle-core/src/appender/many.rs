@@ -1,0 +1,92 @@
+//! Many records with one publication.
+
+use chronicle_format::{CommitWord, TypeId, record_size};
+use chronicle_sync::record;
+use chronicle_sync::{Platform, Probe, Site};
+use heapless::Vec;
+
+use super::Appender;
+use crate::Result;
+use crate::error::Error;
+use crate::supply::Supply;
+
+/// Records that are published together at the most.
+const MOST: usize = 256;
+
+/// Offset and commit word of each record that was stored and not published.
+type Staged = Vec<(u64, CommitWord), MOST>;
+
+impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
+    /// Appends a record for each payload, and wakes sleepers once at the end. Returns the sequence
+    /// number of the next record.
+    ///
+    /// Up to 256 records at a time are published with one store, under one time stamp: a reader sees
+    /// all of them or none. Fewer where allocated space or a segment ends between them.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); what came before the record that failed is appended, as
+    /// [`next_seq`](Self::next_seq) tells.
+    pub fn append_all<'a>(
+        &mut self,
+        type_id: u16,
+        payloads: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<u64, P> {
+        let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
+        let mut staged = Staged::new();
+        let mut result = Ok(());
+        let mut header = self.header(type_id);
+        let mut end = self.offset;
+        for payload in payloads {
+            let wanted = end_of(end, payload);
+            if staged.is_full() || wanted.is_none_or(|wanted| wanted > self.soft_end) {
+                result = self.publish_staged(&mut staged, end).and_then(|()| {
+                    let wanted = self.end_of(payload.len())?;
+                    if wanted > self.soft_end { self.make_room(payload.len()) } else { Ok(()) }
+                });
+                if result.is_err() {
+                    break;
+                }
+                end = self.offset;
+                header = self.header(type_id);
+            }
+            if staged.is_empty() && !self.control.holds(self.epoch) {
+                result = Err(self.fenced());
+                break;
+            }
+            // There is room, in the region and in the list.
+            header.seq = self.next_seq + staged.len() as u64;
+            if let Some((behind, word)) =
+                record::stage(&mut self.segment.region, end, &header, payload, self.sealing)
+                && staged.push((end, word)).is_ok()
+            {
+                end = behind;
+                self.dirty_end = self.dirty_end.max(end);
+            }
+        }
+        let published = self.publish_staged(&mut staged, end);
+        self.announce();
+        result.and(published).map(|()| self.next_seq)
+    }
+
+    /// Publishes what was stored. Readers come to the first record first, so that one is the last:
+    /// behind it they find all others.
+    fn publish_staged(&mut self, staged: &mut Staged, end: u64) -> Result<(), P> {
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let count = staged.len() as u64;
+        let mut behind = (end < self.dirty_end).then_some(end);
+        while let Some((offset, word)) = staged.pop() {
+            record::commit_staged(&mut self.segment.region, offset, word, behind.take());
+        }
+        self.offset = end;
+        self.next_seq += count;
+        self.probe.at(Site::Published);
+        if self.control.holds(self.epoch) { Ok(()) } else { Err(self.fenced()) }
+    }
+}
+
+fn end_of(offset: u64, payload: &[u8]) -> Option<u64> {
+    let length = u32::try_from(payload.len()).ok().filter(|length| *length < u32::MAX)?;
+    Some(offset + record_size(length))
+}
