@@ -150,6 +150,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             control.set_floor(oldest);
         }
         control.set_writer_boot(platform.clock().boot());
+        // Whatever failed to be synced in this boot has reached the medium by now.
+        control.set_poisoned_boot(0);
         control.set_durable_seq(tail.report.durable_seq);
         // The epoch must never come again, not even if power is lost before anything else is synced.
         storage

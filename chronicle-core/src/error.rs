@@ -131,9 +131,9 @@ pub enum Error<E> {
         /// The epoch in force.
         current: u32,
     },
-    /// A sync failed in this boot: what was appended since the last successful one may be lost, and
-    /// what the medium holds is not known. The queue can be read; it can be written to again after
-    /// a reboot.
+    /// A sync failed: what was appended since the last successful one may be lost in a power loss. The
+    /// queue can be read. A writer that opens it brings everything to the medium anew and makes sure
+    /// that it is there; this error is also what it gets where that fails.
     Poisoned,
     /// This appender gave its syncer away: whoever has it makes records durable.
     SyncerDetached,
@@ -281,7 +281,7 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
             ),
             Self::Poisoned => write!(
                 f,
-                "a sync failed in this boot, what was not durable then may be lost; the queue can be read, and written to again after a reboot"
+                "a sync failed, and what was not durable may be lost in a power loss; the queue can be read, and a writer that opens it tries to bring everything to the medium anew: look for errors of the disk, then open it again, or reboot"
             ),
             Self::SyncerDetached => {
                 f.write_str("this appender gave its syncer away: flush by that one")

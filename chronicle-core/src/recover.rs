@@ -255,15 +255,18 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     durable: &Checkpoint,
 ) -> Result<Tail<<P::Storage as Storage>::Map>, P> {
     let durable = &durable.durable;
-    if control.poisoned_boot() == platform.clock().boot() {
-        return Err(Error::Poisoned);
-    }
+    let boot = platform.clock().boot();
+    let poisoned = control.poisoned_boot() == boot;
     let recovery = Recovery {
         platform,
         control,
         geometry,
-        same_boot: control.writer_boot() == platform.clock().boot(),
+        // After a failed sync the medium decides, as after a power loss.
+        same_boot: control.writer_boot() == boot && !poisoned,
     };
+    if poisoned {
+        recovery.rescue(durable.segment)?;
+    }
     let Some((oldest, newest)) =
         segment_range(platform)?.filter(|(_, high)| *high >= durable.segment)
     else {
@@ -356,6 +359,27 @@ fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
 }
 
 impl<P: Platform> Recovery<'_, P> {
+    /// After a failed sync in this boot: brings everything from the checkpoint's segment on to the
+    /// medium once more, in a way that proves that it arrived. What the cache has lost meanwhile
+    /// shows as the end of the log.
+    fn rescue(&self, first: SegmentId) -> Result<(), P> {
+        let storage = self.platform.storage();
+        let frontier = self.control.frontier().ok_or(Error::Poisoned)?;
+        let (oldest, _) = segment_range(self.platform)?.ok_or(Error::Poisoned)?;
+        let mut id = first.max(oldest);
+        while id <= frontier.segment {
+            let segment = open_segment(self.platform, id, self.geometry)?;
+            let space =
+                if id == frontier.segment { frontier.bytes } else { self.geometry.size.bytes() };
+            match storage.rescue(&segment.object(), &segment.region, 0..space) {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(Error::Poisoned),
+            }
+            id = id.next().map_err(Error::format(segment.object()))?;
+        }
+        storage.sync_names().map_err(|_| Error::Poisoned)
+    }
+
     /// Where the walk begins: at the checkpoint, or, where only a process died, at the segment that
     /// it was writing to, because everything before was sealed and is as it was.
     fn first_to_check(

@@ -273,8 +273,49 @@ fn a_failed_sync_poisons_at_once_and_the_watermark_never_moves_again() {
         ));
         // Everything is still there to be read.
         assert_holds(&home.read_all(), 8);
-        drop(appender);
-        assert!(matches!(home.try_appender().map(drop), Err(Error::Poisoned)));
+    }
+}
+
+/// A queue of three segments whose last sync failed.
+fn poisoned(home: &Home) {
+    let faults = Faults::default();
+    let mut appender = faulty(home, &faults);
+    append(&mut appender, 0, 20);
+    appender.flush().unwrap();
+    append(&mut appender, 20, 120);
+    faults.fail(Call::Sync, 0, ErrorKind::Io);
+    assert!(appender.flush().is_err());
+}
+
+#[test]
+fn a_poisoned_queue_is_written_to_again_once_the_medium_was_seen_to_hold_it() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let home = Home::at(directory);
+    home.create(4096);
+    poisoned(&home);
+    match home.try_appender() {
+        Ok(mut appender) => {
+            assert_eq!((appender.recovery().cut, appender.recovery().end.seq), (None, 120));
+            append(&mut appender, 120, 130);
+            appender.flush().unwrap();
+            assert_holds(&home.read_all(), 130);
+        }
+        Err(Error::Poisoned) => println!("skipped: no direct reads on this file system"),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_poisoned_queue_takes_no_writer_while_its_medium_fails() {
+    let home = Home::with_queue(4096);
+    poisoned(&home);
+    for (call, kind) in [(Call::Rescue, ErrorKind::Io), (Call::SyncNames, ErrorKind::Io)] {
+        let faults = Faults::default();
+        faults.fail(call, 0, kind);
+        let platform = Faulty::new(|| home.platform(), &faults);
+        let opened = Appender::open(platform, WriteOptions::default());
+        assert!(matches!(opened.map(drop), Err(Error::Poisoned)), "{call:?}");
+        assert_holds(&home.read_all(), 120);
     }
 }
 

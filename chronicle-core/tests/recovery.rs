@@ -143,19 +143,6 @@ fn a_damaged_checkpoint_slot_does_not_lower_the_watermark_of_this_boot() {
 }
 
 #[test]
-fn a_queue_whose_sync_failed_in_this_boot_can_be_read_and_not_written() {
-    use chronicle_sync::{Clock, Platform};
-    let home = filled(65536, 5);
-    let boot = home.platform().clock().boot();
-    home.write_at("control.meta", layout::control::POISONED_BOOT as u64, &boot.to_le_bytes());
-    assert!(matches!(home.try_appender(), Err(Error::Poisoned)));
-    assert_holds(&home.read_all(), 5);
-    // Another boot reads the medium anew.
-    home.write_at("control.meta", layout::control::POISONED_BOOT as u64, &[7; 8]);
-    home.appender();
-}
-
-#[test]
 fn a_writer_that_lost_its_epoch_appends_at_most_the_record_in_flight() {
     let home = filled(65536, 5);
     let mut appender = home.appender();

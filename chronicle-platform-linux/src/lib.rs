@@ -23,6 +23,7 @@ mod lock;
 mod park;
 mod platform;
 mod region;
+mod rescue;
 mod storage;
 mod watch;
 

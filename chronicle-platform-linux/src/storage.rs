@@ -23,6 +23,7 @@ use crate::error::{Call, LinuxError};
 use crate::lock::{Extent, LinuxGuard, holder, is_locked, process_id, try_lock, unlock};
 use crate::platform::random;
 use crate::region::{LinuxMap, LinuxView};
+use crate::rescue::rescue;
 
 /// How often something is tried again that another process got in the way of.
 const ATTEMPTS: u32 = 16;
@@ -223,6 +224,16 @@ impl Storage for LinuxStorage {
         _level: Durability,
     ) -> Result<(), LinuxError> {
         map.sync(range)
+    }
+
+    fn rescue(
+        &self,
+        object: &Object,
+        map: &LinuxMap,
+        range: Range<u64>,
+    ) -> Result<bool, LinuxError> {
+        let name = object.name();
+        rescue(self.directory(&name)?.as_fd(), &name.file, map, range)
     }
 
     fn sync_names(&self) -> Result<(), LinuxError> {

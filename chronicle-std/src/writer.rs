@@ -109,8 +109,9 @@ impl QueueWriter {
     /// Makes everything appended so far survive a power loss: returns when it is durable.
     ///
     /// # Errors
-    /// The system's. After a sync that failed the writer is of no more use: what was not durable
-    /// before may be lost, and the queue can be written to again only after a reboot.
+    /// The system's. After a sync that failed the writer is of no more use: what was not durable may be
+    /// lost in a power loss. Open the queue again: that brings everything to the medium anew and makes
+    /// sure that it arrived, or says that it did not.
     pub fn flush(&mut self) -> Result<(), QueueError> {
         let flushed = match &self.group {
             None => self.appender.flush(),

@@ -30,6 +30,7 @@ pub enum Call {
     Reserve,
     Prefault,
     Sync,
+    Rescue,
     SyncNames,
     Sweep,
     Lock,
@@ -265,6 +266,15 @@ impl Storage for FaultyStorage {
         level: Durability,
     ) -> Result<(), FaultyError> {
         self.faults.make(Call::Sync, || self.real().sync(map, range, level))
+    }
+
+    fn rescue(
+        &self,
+        object: &Object,
+        map: &Self::Map,
+        range: Range<u64>,
+    ) -> Result<bool, FaultyError> {
+        self.faults.make(Call::Rescue, || self.real().rescue(object, map, range))
     }
 
     fn sync_names(&self) -> Result<(), FaultyError> {

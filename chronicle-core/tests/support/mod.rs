@@ -30,6 +30,11 @@ impl Home {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
+    /// A home in a directory of the test's choosing.
+    pub fn at(directory: TempDir) -> Self {
+        Self { directory }
+    }
+
     /// A home with a queue of this segment size.
     pub fn with_queue(segment_size: u64) -> Self {
         let home = Self::new();

@@ -147,6 +147,22 @@ pub trait Storage {
         level: Durability,
     ) -> Result<(), Self::Error>;
 
+    /// Brings a range to the medium of which an earlier sync failed: stores every page of it anew, so
+    /// that nothing passes for clean, syncs, and compares what the medium holds then with `map`, which
+    /// is a mapping of `object`. Returns whether this backend can do that at all.
+    ///
+    /// # Errors
+    /// `Io`: the medium does not hold the bytes.
+    fn rescue(
+        &self,
+        object: &Object,
+        map: &Self::Map,
+        range: Range<u64>,
+    ) -> Result<bool, Self::Error> {
+        let _ = (object, map, range);
+        Ok(false)
+    }
+
     /// Brings the names of all published objects to the medium.
     ///
     /// # Errors
