@@ -46,8 +46,8 @@ fn dirty(map: &LinuxMap, range: &Range<u64>) {
     let page = page_size() as u64;
     let mut at = range.start - range.start % page;
     while at < range.end {
-        if let (Some(word), Some(value)) = (map.word_u64(at), map.read_u64(at)) {
-            word.store(value.load_relaxed(), core::sync::atomic::Ordering::Relaxed);
+        if let Some(word) = map.read_u64(at) {
+            map.store_words(at, &[word.load_relaxed()]);
         }
         at += page;
     }
