@@ -1,0 +1,65 @@
+//! Shows what a power loss takes under a real kernel: a queue on ext4, on a loop device, on a disk of
+//! ours that records every write and every flush. The record is cut at any moment; everything up to
+//! the last flush before is on the medium, and of what came later a random part. Then the kernel
+//! mounts the image and replays its journal, a writer opens the queue, and everything that was said
+//! to be durable must be there, and behind it a beginning of what was appended, and nothing else.
+//!
+//! Needs root, loop devices and FUSE (`fusermount3`); says so and does nothing where they are not.
+
+mod disk;
+mod replay;
+mod rig;
+mod trial;
+mod writer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::writer::Mode;
+
+/// Power loss under a real kernel.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Cuts the power at so many moments in each mode, the control among them
+    Run {
+        /// Images per mode
+        #[arg(long, default_value_t = 12)]
+        images: u32,
+        /// Seed of all choices
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only this mode
+        #[arg(long, value_enum)]
+        mode: Option<Mode>,
+    },
+    /// The process whose power is lost
+    #[command(hide = true)]
+    Writer {
+        queue: PathBuf,
+        #[arg(value_enum)]
+        mode: Mode,
+        batches: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run { images, seed, mode } => trial::run(images, seed, mode),
+        Command::Writer { queue, mode, batches } => writer::run(&queue, mode, batches),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("powerloss: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
