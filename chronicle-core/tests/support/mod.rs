@@ -1,8 +1,10 @@
 //! Queues on real files for the tests of this crate.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod child;
 pub mod clock;
 pub mod faulty;
+pub mod probes;
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
