@@ -104,6 +104,10 @@ pub trait Supply<P: Platform> {
     /// The writer closes: nothing is prepared any more when this returns.
     fn close(&mut self) {}
 
+    /// The queue has no room by its own limit, so an append was refused: whoever removes old segments
+    /// should look for some now.
+    fn full(&mut self) {}
+
     /// Takes a segment that the writer has left, to unmap it elsewhere.
     fn retire(&mut self, segment: RetiredSegment<P>) {
         drop(segment);
