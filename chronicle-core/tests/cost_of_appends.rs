@@ -1,4 +1,4 @@
-//! What appends cost the thread that makes them: calls across the seam, which are the only way into
+//! What appends and reads cost the thread that makes them: calls across the seam, which are the only way into
 //! the kernel that the engine has, and page faults as the kernel counts them.
 #![allow(
     clippy::unwrap_used,
@@ -16,8 +16,8 @@ use std::fs;
 use std::rc::Rc;
 
 use chronicle_core::{
-    Appender, NoProbe, PreparedSegment, RetiredSegment, SegmentId, Supply, WriteOptions,
-    prepare_segment,
+    Appender, NoProbe, PreparedSegment, ReaderName, RetiredSegment, SegmentId, Supply, TailOptions,
+    Tailer, WriteOptions, prepare_segment,
 };
 use support::counting::{Calls, Counting};
 use support::{Home, TYPE};
@@ -128,4 +128,29 @@ fn a_roll_that_makes_its_segment_enters_the_kernel_a_known_number_of_times() {
     assert_eq!(count("reserve"), 3 * ROLLS);
     assert_eq!(count("prefault"), 5 * ROLLS);
     assert_eq!([count("wake"), count("sync"), count("sync_names")], [0; 3]);
+}
+
+#[test]
+fn reading_and_committing_enter_the_kernel_once_a_segment() {
+    let home = Home::in_memory();
+    home.create(SIZE);
+    let mut appender = home.appender();
+    let payload = [5; 232];
+    while appender.position().segment.get() < ROLLS {
+        appender.append(TYPE, &payload).unwrap();
+    }
+    let calls = Calls::default();
+    let mut options = TailOptions::default();
+    options.name = Some(ReaderName::new("counted").unwrap());
+    let mut tailer = Tailer::open(Counting::new(home.platform(), &calls), &options).unwrap();
+    calls.take();
+    let mut read = 0;
+    while tailer.next().unwrap().is_some() {
+        tailer.commit().unwrap();
+        read += 1;
+    }
+    assert_eq!(read, appender.next_seq());
+    let entered = calls.take();
+    println!("{read} records read and committed in {} segments: {entered:?}", ROLLS + 1);
+    assert_eq!(entered, BTreeMap::from([("view", ROLLS)]));
 }
