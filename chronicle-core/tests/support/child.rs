@@ -129,7 +129,12 @@ impl Process {
 
     /// Waits for its end.
     pub fn end(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end for so long at most.
+    pub fn end_within(&mut self, patience: Duration) -> ExitStatus {
+        let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
