@@ -35,17 +35,23 @@ fn minor_faults() -> u64 {
 
 /// A supply that another thread is imagined to keep: filled and emptied while nothing is counted.
 #[derive(Clone, Default)]
-struct Shelf(Rc<RefCell<(Option<PreparedSegment<Counting>>, Vec<RetiredSegment<Counting>>)>>);
+struct Shelf(Rc<RefCell<Segments>>);
+
+#[derive(Default)]
+struct Segments {
+    ready: Option<PreparedSegment<Counting>>,
+    left: Vec<RetiredSegment<Counting>>,
+}
 
 impl Supply<Counting> for Shelf {
     fn want(&mut self, _: SegmentId) {}
 
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<Counting>> {
-        self.0.borrow_mut().0.take_if(|ready| ready.id() == id)
+        self.0.borrow_mut().ready.take_if(|ready| ready.id() == id)
     }
 
     fn retire(&mut self, segment: RetiredSegment<Counting>) {
-        self.0.borrow_mut().1.push(segment);
+        self.0.borrow_mut().left.push(segment);
     }
 }
 
@@ -69,8 +75,8 @@ fn ten_rolls_into_prepared_segments_enter_the_kernel_not_at_all() {
         let id = SegmentId::new(segment.into()).unwrap();
         let prepared = prepare_segment(&helper, id).unwrap().unwrap();
         let mut shelf = shelf.0.borrow_mut();
-        shelf.1.clear();
-        shelf.0 = Some(prepared);
+        shelf.left.clear();
+        shelf.ready = Some(prepared);
     };
     prepare(1);
     while appender.position().segment.get() == 0 {

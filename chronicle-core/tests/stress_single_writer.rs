@@ -59,7 +59,7 @@ fn append(appender: &mut Appender<LinuxPlatform>, stream: &mut Stream, bytes: &m
     if number % 500_000 == 499_999 {
         appender.flush().unwrap();
     }
-    if number % 1000 == 0 {
+    if number.is_multiple_of(1000) {
         appender.prepare_next().unwrap();
     }
 }
