@@ -23,7 +23,7 @@ use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, segment_range};
-use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment};
+use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
@@ -276,7 +276,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.check_state()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
         if self.prepared.as_ref().is_none_or(|prepared| prepared.id() != id) {
-            self.prepared = prepare_segment(&self.platform, id)?;
+            self.prepared = prepare_segment_with(&self.platform, id, &self.probe)?;
         }
         Ok(())
     }

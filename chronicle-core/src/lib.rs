@@ -49,7 +49,9 @@ pub use retention::{
 };
 pub use seek::Sought;
 pub use start::Start;
-pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
+pub use supply::{
+    NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment, prepare_segment_with,
+};
 pub use tailer::{MessageView, TailOptions, Tailer, Visibility};
 pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};

@@ -222,7 +222,9 @@ pub(crate) fn resume<P: Platform>(
         other => other?,
     };
     let start = segment.started()?;
+    let in_segment = position.offset <= geometry.size.bytes();
     let on_log = match last_read {
+        _ if !in_segment => false,
         None => {
             position.offset == SEG_DATA_OFFSET
                 && (start.first_seq, start.epoch) == (position.seq, position.epoch)

@@ -1,7 +1,7 @@
 //! Segments that are prepared before they are needed, by somebody who has the time.
 
 use chronicle_format::{Object, SegmentId};
-use chronicle_sync::{ErrorKind, Platform, Storage};
+use chronicle_sync::{ErrorKind, NoProbe, Platform, Probe, Site, Storage};
 
 use crate::Result;
 use crate::control::view_control;
@@ -49,10 +49,23 @@ pub fn prepare_segment<P: Platform>(
     platform: &P,
     id: SegmentId,
 ) -> Result<Option<PreparedSegment<P>>, P> {
+    prepare_segment_with(platform, id, &NoProbe)
+}
+
+/// As [`prepare_segment`], watched by `probe`.
+///
+/// # Errors
+/// As [`prepare_segment`].
+pub fn prepare_segment_with<P: Platform>(
+    platform: &P,
+    id: SegmentId,
+    probe: &impl Probe,
+) -> Result<Option<PreparedSegment<P>>, P> {
     let geometry = Geometry::of(&view_control(platform)?);
     let size = geometry.size.bytes();
     let storage = platform.storage();
     let (staged, header) = stage_segment(platform, id, &geometry, size)?;
+    probe.at(Site::Staged);
     let segment = match publish_segment(platform, id, header, staged) {
         Ok(segment) => segment,
         Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
@@ -69,9 +82,11 @@ pub fn prepare_segment<P: Platform>(
         }
         Err(error) => return Err(error),
     };
+    probe.at(Site::Named);
     storage.prefault(&segment.region, 0..size);
     // The segment is what counts: without space for an index it has none.
     let index = open_or_make_index(platform, &segment, &geometry, Foreign::Keep);
+    probe.at(Site::Prepared);
     Ok(Some(PreparedSegment { segment, index }))
 }
 
@@ -88,6 +103,10 @@ pub trait Supply<P: Platform> {
 
     /// The writer closes: nothing is prepared any more when this returns.
     fn close(&mut self) {}
+
+    /// The queue has no room by its own limit, so an append was refused: whoever removes old segments
+    /// should look for some now.
+    fn full(&mut self) {}
 
     /// Takes a segment that the writer has left, to unmap it elsewhere.
     fn retire(&mut self, segment: RetiredSegment<P>) {

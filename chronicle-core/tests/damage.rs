@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use chronicle_core::{Appender, Damage, Error, Fault, Inspection, Start, WriteOptions};
 use chronicle_format::layout::control;
+use chronicle_format::{Position, READER_SLOTS, ReaderSlot};
 use support::{Home, TYPE, assert_holds, payload, platform};
 
 const FIRST: &str = "000000000.q";
@@ -148,4 +149,56 @@ fn a_damaged_segment_floor_holds_no_joining_reader_up() {
     // The next writer knows where the log begins.
     drop(home.appender());
     home.named("joiner").unwrap();
+}
+
+#[test]
+fn a_position_outside_of_the_records_gives_none_of_them_out() {
+    let home = Home::with_queue(8192);
+    let mut appender = home.appender();
+    for number in 0..40 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    let mut reader = home.named("forged").unwrap();
+    for number in 0..10 {
+        assert_eq!(reader.next().unwrap().unwrap().seq, number);
+    }
+    reader.commit().unwrap();
+    drop(reader);
+    let name = "readers/forged.meta";
+    let slot = |at: usize| {
+        let bytes = home.read_at(name, at as u64, ReaderSlot::WORDS * 8);
+        ReaderSlot::decode_bytes(&bytes.try_into().unwrap()).unwrap()
+    };
+    let newest = READER_SLOTS.map(slot).into_iter().flatten().max_by_key(|slot| slot.generation);
+    let good = newest.unwrap();
+    let forge = |slot: &ReaderSlot| {
+        let mut words = slot.words();
+        words[ReaderSlot::WORDS - 1] |= u64::from(ReaderSlot::crc(&words)) << 32;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        for at in READER_SLOTS {
+            home.write_at(name, at as u64, &bytes);
+        }
+    };
+    let size = 8192;
+    for offset in [0, 63, 65, good.next.offset + 8, size - 32, size, size + 32, 1 << 40, !31u64] {
+        for last_offset in [0, good.last_offset] {
+            let next = Position { offset, ..good.next };
+            forge(&ReaderSlot { next, last_offset, ..good });
+            // Behind the segment's end nothing will ever come: an error that says so, not a wait.
+            match home.named("forged") {
+                Ok(mut reader) => {
+                    assert!(offset <= size, "{offset} after {last_offset} is a place to wait at");
+                    let given = reader.next().map(|message| message.map(|message| message.seq));
+                    assert!(
+                        !matches!(given, Ok(Some(_))),
+                        "{offset} after {last_offset}: {given:?}"
+                    );
+                }
+                Err(Error::Diverged { .. } | Error::Format { .. }) => {}
+                Err(error) => panic!("{offset} after {last_offset}: {error}"),
+            }
+        }
+    }
+    forge(&good);
+    assert_eq!(home.named("forged").unwrap().next().unwrap().unwrap().seq, 10);
 }

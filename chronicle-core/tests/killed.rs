@@ -9,68 +9,39 @@
 
 mod support;
 
-use std::cell::Cell;
-use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use chronicle_core::{
-    Appender, NoProbe, NoSupply, Probe, Site, Start, WaitOutcome, WaitStrategy, WriteOptions,
+    Appender, NoProbe, NoSupply, SegmentId, Site, Start, WaitOutcome, WaitStrategy, WriteOptions,
+    prepare_segment_with,
 };
 use chronicle_sync::{Clock, Platform};
+use support::child::{Body, told};
+use support::probes::{Counts, DieAt, SITES};
 use support::{Home, TYPE, assert_holds, drain, payload, platform};
 
-const QUEUE: &str = "CHRONICLE_TEST_QUEUE";
-const SITE: &str = "CHRONICLE_TEST_SITE";
-const PASSES: &str = "CHRONICLE_TEST_PASSES";
-
-const SITES: [Site; 10] = [
-    Site::Claimed,
-    Site::Published,
-    Site::Waking,
-    Site::Extending,
-    Site::Rolling,
-    Site::NextPublished,
-    Site::HintMoved,
-    Site::Sealed,
-    Site::Clearing,
-    Site::TakingOver,
-];
-
-/// Dies at a site, without running a destructor, once it has been passed so many times.
-struct DieAt {
-    site: Site,
-    passes_left: Cell<u32>,
-}
-
-impl Probe for DieAt {
-    fn at(&self, site: Site) {
-        if site == self.site {
-            match self.passes_left.get() {
-                0 => std::process::abort(),
-                left => self.passes_left.set(left - 1),
-            }
-        }
-    }
-}
-
-/// Not a test of its own: the body of the process that the tests below start and that dies.
+/// Not a test of its own: the writer that the tests below start and that dies.
 #[test]
 fn the_writer_that_dies() {
-    let Ok(queue) = env::var(QUEUE) else { return };
-    let site = env::var(SITE).unwrap();
-    let site = SITES.into_iter().find(|candidate| format!("{candidate:?}") == site).unwrap();
-    let passes_left = Cell::new(env::var(PASSES).unwrap().parse().unwrap());
-    let probe = DieAt { site, passes_left };
-    let platform = platform(Path::new(&queue));
+    let Some(queue) = told::<PathBuf>("QUEUE") else { return };
+    let site: String = told("SITE").unwrap();
+    let probe = DieAt::new(&site, told("PASSES").unwrap());
     let mut appender =
-        Appender::open_with(platform, WriteOptions::default(), probe, NoSupply).unwrap();
+        Appender::open_with(platform(&queue), WriteOptions::default(), probe, NoSupply).unwrap();
+    // Only where it is to die of it: otherwise the rolls make their segments themselves.
+    let prepares = [Site::Staged, Site::Named, Site::Prepared].map(|site| format!("{site:?}"));
+    let prepares = prepares.contains(&site);
     let mut acknowledged = std::io::stdout().lock();
     for _ in 0..400 {
         let number = appender.next_seq();
         let bytes = payload(number);
+        if prepares && number % 11 == 0 {
+            appender.prepare_next().unwrap();
+        }
         if number % 3 == 0 {
             let mut claim = appender.claim(bytes.len()).unwrap();
             claim.copy_from_slice(&bytes);
@@ -82,25 +53,41 @@ fn the_writer_that_dies() {
     }
 }
 
-/// Runs the writer until it dies or is done; returns how many records it acknowledged in all.
-fn run_writer(home: &Home, site: Site, passes: u32) -> Option<u64> {
-    let mut child = Command::new(env::current_exe().unwrap())
-        .args(["the_writer_that_dies", "--exact", "--nocapture", "--test-threads=1"])
-        .env(QUEUE, home.path())
-        .env(SITE, format!("{site:?}"))
-        .env(PASSES, passes.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut last = None;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        // The test runner begins a line of its own before the first one.
-        if let Some((_, number)) = line.unwrap().split_once("ack ") {
-            last = Some(number.parse::<u64>().unwrap());
+/// Not a test of its own: a writer whose process dies in the thread that prepares its segments.
+#[test]
+fn the_writer_whose_helper_dies() {
+    let Some(queue) = told::<PathBuf>("QUEUE") else { return };
+    let (site, passes): (String, _) = (told("SITE").unwrap(), told("PASSES").unwrap());
+    let mut appender = Appender::open(platform(&queue), WriteOptions::default()).unwrap();
+    let (wanted, wants) = mpsc::channel::<SegmentId>();
+    thread::spawn(move || {
+        let platform = platform(&queue);
+        let probe = DieAt::new(&site, passes);
+        for id in wants {
+            drop(prepare_segment_with(&platform, id, &probe).unwrap());
         }
+    });
+    let mut acknowledged = std::io::stdout().lock();
+    let mut segment = None;
+    // Until the other thread ends the process, which is asked for every segment long before.
+    for _ in 0..50_000 {
+        let here = appender.position().segment;
+        if segment.replace(here) != Some(here) {
+            wanted.send(here.next().unwrap()).unwrap();
+        }
+        let number = appender.next_seq();
+        appender.append(TYPE, &payload(number)).unwrap();
+        writeln!(acknowledged, "ack {number}").unwrap();
     }
-    child.wait().unwrap();
+}
+
+/// Runs a writer until it dies or is done; returns how many records it acknowledged in all.
+fn run_writer(body: &str, home: &Home, site: Site, passes: u32) -> Option<u64> {
+    let body = Body::named(body).tell("QUEUE", home.path().display());
+    let body = body.tell("SITE", format!("{site:?}")).tell("PASSES", passes);
+    let mut writer = body.quietly().start();
+    let last = writer.numbers("ack ").last();
+    writer.end();
     last.map(|last| last + 1)
 }
 
@@ -115,7 +102,7 @@ fn what_was_acknowledged_survives_a_death_at_every_step() {
         // Readers that began at the newest record while the queue had no writer.
         let mut latest = Vec::new();
         for passes in [0, 1, 2, 7, 30] {
-            if let Some(count) = run_writer(&home, site, passes) {
+            if let Some(count) = run_writer("the_writer_that_dies", &home, site, passes) {
                 acknowledged = acknowledged.max(count);
             }
             let messages = home.read_all();
@@ -148,23 +135,35 @@ fn what_was_acknowledged_survives_a_death_at_every_step() {
     }
 }
 
-/// Counts what an appender passes.
-#[derive(Default)]
-struct Counts {
-    waking: Cell<u32>,
-    extending: Cell<u32>,
-    rolling: Cell<u32>,
-}
-
-impl Probe for &Counts {
-    fn at(&self, site: Site) {
-        let count = match site {
-            Site::Waking => &self.waking,
-            Site::Extending => &self.extending,
-            Site::Rolling => &self.rolling,
-            _ => return,
-        };
-        count.set(count.get() + 1);
+#[test]
+fn what_was_acknowledged_survives_a_death_of_the_thread_that_prepares_segments() {
+    for site in [Site::Staged, Site::Named, Site::Prepared] {
+        let home = Home::with_queue(64 << 10);
+        let mut survivor = home.named("survivor").unwrap();
+        let mut seen = Vec::new();
+        let mut before = 0;
+        for passes in [0, 1, 5, 13] {
+            let count = run_writer("the_writer_whose_helper_dies", &home, site, passes);
+            let messages = home.read_all();
+            let found = messages.len() as u64;
+            // The line about the last record may not have been written when the process ended.
+            let acknowledged = count.unwrap_or(before);
+            assert!(
+                (acknowledged..=acknowledged + 1).contains(&found),
+                "{site:?} after {passes}: {acknowledged} acknowledged, {found} there"
+            );
+            assert_holds(&messages, found);
+            seen.extend(drain(&mut survivor));
+            assert_eq!(seen, messages, "{site:?} after {passes}");
+            before = found;
+        }
+        drop(home.appender());
+        assert_holds(&home.read_all(), before);
+        // What the dead had under way is gone: no temporary file, and nothing behind the head.
+        let names = std::fs::read_dir(home.path()).unwrap();
+        for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            assert!(!name.ends_with(".tmp"), "{site:?}: {name}");
+        }
     }
 }
 

@@ -246,6 +246,19 @@ fn readers_that_join_while_segments_go_are_told_the_truth() {
 }
 
 #[test]
+fn a_reader_that_joins_while_removal_takes_its_time_begins_further_up() {
+    let home = filled(RetentionPolicy::KEEP_ALL, 300);
+    // As it is while whoever removes syncs the readers' files: announced, and nothing gone.
+    let at = chronicle_format::layout::control::SEGMENT_FLOOR as u64;
+    home.write_at("control.meta", at, &3u64.to_le_bytes());
+    let mut tailer = reader(&home, "joiner", ReaderPolicy::Durable);
+    assert_eq!(tailer.position().segment, id(3));
+    let first = tailer.position().seq;
+    assert_eq!(tailer.next().unwrap().unwrap().seq, first);
+    assert_eq!(segments(&home)[0], 0);
+}
+
+#[test]
 fn two_removers_are_never_at_work_at_once() {
     use chronicle_core::Object;
     use chronicle_sync::{Platform, Storage};

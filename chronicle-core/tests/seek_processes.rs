@@ -9,20 +9,15 @@
 
 mod support;
 
-use std::cell::Cell;
-use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::Write;
+use std::path::PathBuf;
 
-use chronicle_core::{Appender, NoSupply, Probe, Site, Tailer, WriteOptions};
+use chronicle_core::{Appender, NoSupply, Site, Tailer, WriteOptions};
 use chronicle_format::INDEX_STRIDE;
 use chronicle_platform_linux::LinuxPlatform;
+use support::child::{Body, Process, told};
+use support::probes::DieAt;
 use support::{Home, TYPE, payload, platform};
-
-const QUEUE: &str = "CHRONICLE_TEST_SEEK_QUEUE";
-const SITE: &str = "CHRONICLE_TEST_SEEK_SITE";
-const PASSES: &str = "CHRONICLE_TEST_SEEK_PASSES";
 
 const SIZE: u64 = 256 << 10;
 const LARGEST: u64 = 160;
@@ -38,34 +33,13 @@ const SITES: [Site; 8] = [
     Site::TakingOver,
 ];
 
-/// Dies at a site, without running a destructor, once it has been passed so many times.
-struct DieAt {
-    site: Option<Site>,
-    passes_left: Cell<u32>,
-}
-
-impl Probe for DieAt {
-    fn at(&self, site: Site) {
-        if Some(site) == self.site {
-            match self.passes_left.get() {
-                0 => std::process::abort(),
-                left => self.passes_left.set(left - 1),
-            }
-        }
-    }
-}
-
-/// Not a test of its own: the process that the tests below start and that dies.
+/// Not a test of its own: the writer that the tests below start and that dies.
 #[test]
 fn the_seek_writer_that_dies() {
-    let Ok(queue) = env::var(QUEUE) else { return };
-    let site = env::var(SITE).unwrap();
-    let site = SITES.into_iter().find(|candidate| format!("{candidate:?}") == site);
-    let passes_left = Cell::new(env::var(PASSES).unwrap().parse().unwrap());
-    let probe = DieAt { site, passes_left };
-    let platform = platform(Path::new(&queue));
+    let Some(queue) = told::<PathBuf>("QUEUE") else { return };
+    let probe = DieAt::new(&told::<String>("SITE").unwrap(), told("PASSES").unwrap());
     let mut appender =
-        Appender::open_with(platform, WriteOptions::default(), probe, NoSupply).unwrap();
+        Appender::open_with(platform(&queue), WriteOptions::default(), probe, NoSupply).unwrap();
     let mut acknowledged = std::io::stdout().lock();
     for _ in 0..20_000 {
         let number = appender.next_seq();
@@ -83,20 +57,11 @@ fn the_seek_writer_that_dies() {
     }
 }
 
-fn start_writer(home: &Home, site: Option<Site>, passes: u32) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args(["the_seek_writer_that_dies", "--exact", "--nocapture", "--test-threads=1"])
-        .env(QUEUE, home.path())
-        .env(SITE, site.map_or_else(String::new, |site| format!("{site:?}")))
-        .env(PASSES, passes.to_string())
-        .stdout(Stdio::piped())
-        .stderr(if site.is_some() { Stdio::null() } else { Stdio::inherit() })
-        .spawn()
-        .unwrap()
-}
-
-fn acknowledged(line: &str) -> Option<u64> {
-    line.split_once("ack ").map(|(_, number)| number.parse().unwrap())
+fn start_writer(home: &Home, site: Option<Site>, passes: u32) -> Process {
+    let name = site.map_or_else(String::new, |site| format!("{site:?}"));
+    let body = Body::named("the_seek_writer_that_dies").tell("QUEUE", home.path().display());
+    let body = body.tell("SITE", name).tell("PASSES", passes);
+    if site.is_some() { body.quietly().start() } else { body.start() }
 }
 
 fn assert_seek(tailer: &mut Tailer<LinuxPlatform>, seq: u64, what: &str) {
@@ -141,10 +106,9 @@ fn seek_is_as_short_after_the_writer_was_killed_at_any_step() {
                 Site::Claimed => 700 * passes + 557,
                 _ => passes,
             };
-            let mut child = start_writer(&home, Some(site), passes);
-            let output = BufReader::new(child.stdout.take().unwrap());
-            let last = output.lines().filter_map(|line| acknowledged(&line.unwrap())).last();
-            child.wait().unwrap();
+            let mut writer = start_writer(&home, Some(site), passes);
+            let last = writer.numbers("ack ").last();
+            writer.end();
             let count = home.read_all().len() as u64;
             assert!(last.is_none_or(|last| last < count));
             let what = format!("{site:?} after {passes}");
@@ -167,10 +131,9 @@ fn seek_is_as_short_after_the_writer_was_killed_at_any_step() {
 fn seek_finds_what_a_writer_in_another_process_appends() {
     let home = Home::with_queue(SIZE);
     let mut tailer = home.tailer();
-    let mut child = start_writer(&home, None, 0);
+    let mut writer = start_writer(&home, None, 0);
     let mut seen = 0;
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        let Some(number) = acknowledged(&line.unwrap()) else { continue };
+    for number in writer.numbers("ack ") {
         for seq in [number, number / 2, number.saturating_sub(1)] {
             assert_seek(&mut tailer, seq, "beside the writer");
         }
@@ -179,8 +142,7 @@ fn seek_finds_what_a_writer_in_another_process_appends() {
             break;
         }
     }
-    child.kill().unwrap();
-    let status = child.wait().unwrap();
+    let status = writer.kill();
     assert!(seen > 15_000, "the writer ended at {seen}: {status}");
     let count = home.read_all().len() as u64;
     assert_seeks(&home, count, "killed");

@@ -11,6 +11,7 @@ use chronicle_sync::format::Holder;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
+use rustix::process::{Resource, getrlimit};
 
 use crate::clock::read_text;
 use crate::error::{Call, LinuxError};
@@ -45,6 +46,9 @@ impl LinuxGuard {
         }
         let holder = Holder { pid: process_id(), start_time: start_time(), boot, epoch };
         let text = holder.encode();
+        if !size_is_allowed(text.len() as u64) {
+            return Err(Call::Write.failed(Errno::FBIG));
+        }
         let mut written = 0;
         while let Some(rest) = text.as_bytes().get(written..)
             && !rest.is_empty()
@@ -59,6 +63,12 @@ impl LinuxGuard {
         // leaves behind for a moment comes after the end of this line, where `holder` does not look.
         Call::Truncate.make(|| ftruncate(&self.file, written as u64))
     }
+}
+
+/// Whether this process may make a file so long. Beyond `RLIMIT_FSIZE` the kernel does not only refuse
+/// but raises SIGXFSZ, whose default is to end the process (`setrlimit(2)`).
+pub(crate) fn size_is_allowed(length: u64) -> bool {
+    getrlimit(Resource::Fsize).current.is_none_or(|limit| length <= limit)
 }
 
 /// The line of whoever holds the lock, if it is one.

@@ -17,10 +17,11 @@ use rustix::fs::{
     fdatasync, fstat, fsync, ftruncate, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
-use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Call, LinuxError};
-use crate::lock::{Extent, LinuxGuard, holder, is_locked, process_id, try_lock, unlock};
+use crate::lock::{
+    Extent, LinuxGuard, holder, is_locked, process_id, size_is_allowed, try_lock, unlock,
+};
 use crate::platform::random;
 use crate::region::{LinuxMap, LinuxView};
 use crate::rescue::rescue;
@@ -112,8 +113,7 @@ impl Storage for LinuxStorage {
         if stage.reserved > stage.length {
             return Err(Call::Allocate.failed(Errno::INVAL));
         }
-        // Beyond the limit ftruncate(2) would raise SIGXFSZ, whose default is to end the process.
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| stage.length > limit) {
+        if !size_is_allowed(stage.length) {
             return Err(Call::Truncate.failed(Errno::FBIG));
         }
         let name = object.name();

@@ -35,6 +35,8 @@ const RETENTION: Duration = Duration::from_millis(20);
 const RETENTION_BLOCKED: Duration = Duration::from_millis(500);
 /// The tag under which segments to unmap are handed over: any will do.
 const RETIRED: u32 = 0;
+/// The tag under which the writer says that the queue is full: any will do.
+const FULL: u32 = 0;
 
 /// What writer and thread share.
 struct Shared {
@@ -42,6 +44,7 @@ struct Shared {
     retired: Handoff<RetiredSegment<Backend>>,
     /// Where segments that the writer has left are kept open until they were synced.
     syncer: OnceLock<SharedSyncer>,
+    full: Handoff<()>,
     stop: OnceLock<()>,
 }
 
@@ -65,6 +68,7 @@ impl Housekeeping {
             prepared: Handoff::new(),
             retired: Handoff::new(),
             syncer: OnceLock::new(),
+            full: Handoff::new(),
             stop: OnceLock::new(),
         });
         let worker = Worker {
@@ -120,6 +124,14 @@ impl Supply<Backend> for Housekeeping {
         self.0 = None;
     }
 
+    fn full(&mut self) {
+        let Some(running) = &self.0 else { return };
+        // Where the thread has not yet come round to the last time, it does not need this one.
+        if running.shared.full.put(FULL, ()).is_ok() {
+            running.ring();
+        }
+    }
+
     fn retire(&mut self, segment: RetiredSegment<Backend>) {
         // Where the thread has not yet come round to the last one, this one is unmapped here.
         if let Some(running) = &self.0 {
@@ -167,7 +179,7 @@ struct Worker {
     shared: Arc<Shared>,
     platform: Backend,
     leases: Leases,
-    /// The writer has rolled since old segments were last looked at.
+    /// The writer has rolled, or could not, since old segments were last looked at.
     rolled: bool,
     /// A reader held what the limits asked for.
     blocked: bool,
@@ -179,10 +191,17 @@ impl Worker {
         let mut last_work = Instant::now();
         let mut failed: Option<(u32, Instant)> = None;
         drop(self.shared.retired.want(RETIRED));
+        self.shared.full.want(FULL);
         while self.shared.stop.get().is_none() {
             if let Some(segment) = self.shared.retired.take(RETIRED) {
                 self.retire(segment);
                 drop(self.shared.retired.want(RETIRED));
+                self.rolled = true;
+                last_work = Instant::now();
+            }
+            if self.shared.full.take(FULL).is_some() {
+                self.shared.full.want(FULL);
+                // Readers may have passed something since the last look.
                 self.rolled = true;
                 last_work = Instant::now();
             }
@@ -198,7 +217,7 @@ impl Worker {
                 thread::sleep(LOOK);
             } else {
                 // Asked in the meantime, it returns at once.
-                thread::park_timeout(SLICE);
+                thread::park_timeout(if self.blocked { RETENTION_BLOCKED } else { SLICE });
             }
         }
     }

@@ -7,11 +7,13 @@
     reason = "a test"
 )]
 
-use std::env;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+#[path = "../../chronicle-core/tests/support/child.rs"]
+mod child;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use child::{Body, Process, seconds, told};
 
 use chronicle_std::{
     Queue, QueueError, QueueReader, ReaderConfig, WaitOutcome, WaitStrategy, WriterConfig,
@@ -19,15 +21,6 @@ use chronicle_std::{
 };
 
 const TYPE: u16 = 0x8000;
-const QUEUE: &str = "CHRONICLE_TEST_QUEUE";
-const SECONDS: &str = "CHRONICLE_TEST_SECONDS";
-
-/// How long the tests at full speed run: `CHRONICLE_TEST_SECONDS`, or four seconds.
-fn duration() -> Duration {
-    let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(4))
-}
-
 fn small_segments() -> WriterConfig {
     let mut config = WriterConfig::default();
     config.segment_size = 65536;
@@ -41,31 +34,16 @@ fn payload(number: u64) -> [u8; 48] {
     bytes
 }
 
-/// Starts one of the bodies below in a process of its own.
-fn start(body: &str, queue: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args([body, "--exact", "--nocapture", "--test-threads=1"])
-        .env(QUEUE, queue)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits for a line of a child's output that contains `text`.
-fn await_line(child: &mut Child, text: &str) -> String {
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(text)));
-    // The rest is read as well, or the child could not finish its output.
-    std::thread::spawn(move || lines.for_each(drop));
-    line.unwrap().unwrap()
+fn start(body: &str, queue: &Path) -> Process {
+    Body::named(body).tell("QUEUE", queue.display()).start()
 }
 
 /// Not a test of its own: appends at full speed for the time, then says how many.
 #[test]
 fn body_writes_at_full_speed() {
-    let Ok(queue) = env::var(QUEUE) else { return };
+    let Some(queue) = told::<PathBuf>("QUEUE") else { return };
     let mut writer = Queue::open_publisher_with(&queue, small_segments()).unwrap();
-    let until = Instant::now() + duration();
+    let until = Instant::now() + seconds(4);
     let mut number = 0;
     while Instant::now() < until {
         for _ in 0..256 {
@@ -81,7 +59,7 @@ fn body_writes_at_full_speed() {
 /// Not a test of its own: holds a queue until it is killed.
 #[test]
 fn body_holds_a_queue() {
-    let Ok(queue) = env::var(QUEUE) else { return };
+    let Some(queue) = told::<PathBuf>("QUEUE") else { return };
     let mut writer = Queue::open_publisher(&queue).unwrap();
     writer.append(TYPE, b"held").unwrap();
     println!("holding");
@@ -121,9 +99,9 @@ fn runs_at_full_speed(polling: bool, strategy: WaitStrategy) {
     let mut reader = Queue::open_reader(&queue, config).unwrap();
     let mut writer = start("body_writes_at_full_speed", &queue);
     let count = verify_stream(&mut reader, polling);
-    let line = await_line(&mut writer, "done");
-    assert!(line.contains(&format!("done {count} ")), "{count} read, {line}");
-    assert!(writer.wait().unwrap().success());
+    let line = writer.said("done ").unwrap();
+    assert!(line.starts_with(&format!("{count} ")), "{count} read, {line}");
+    writer.succeed();
     println!("{strategy:?}, polling {polling}: {line}, all of them read");
 }
 
@@ -143,16 +121,15 @@ fn a_killed_writer_frees_the_queue_at_once() {
     let queue = directory.path().join("q");
     for round in 0..5 {
         let mut holder = start("body_holds_a_queue", &queue);
-        await_line(&mut holder, "holding");
+        holder.said("holding").unwrap();
         let refused = Queue::open_publisher(&queue).map(drop).unwrap_err();
         match refused {
             QueueError::WriterAlreadyActive { holder: Some(found), .. } => {
-                assert_eq!(found.pid, holder.id());
+                assert_eq!(found.pid, holder.pid());
             }
             other => panic!("{other}"),
         }
-        holder.kill().unwrap();
-        holder.wait().unwrap();
+        holder.kill();
         let begun = Instant::now();
         let writer = Queue::open_publisher(&queue).unwrap();
         assert!(begun.elapsed() < Duration::from_secs(5));
@@ -165,7 +142,7 @@ fn a_sleeping_reader_learns_that_its_writer_was_killed() {
     let directory = tempfile::tempdir().unwrap();
     let queue = directory.path().join("q");
     let mut holder = start("body_holds_a_queue", &queue);
-    await_line(&mut holder, "holding");
+    holder.said("holding").unwrap();
     let mut config = ReaderConfig::default();
     config.wait_strategy = WaitStrategy::Park;
     config.writer_timeout = Some(Duration::from_millis(200));
@@ -173,8 +150,7 @@ fn a_sleeping_reader_learns_that_its_writer_was_killed() {
     assert_eq!(reader.next().unwrap().unwrap().payload, b"held");
     let outcome = reader.wait(Some(Duration::from_millis(500))).unwrap();
     assert_eq!(outcome, WaitOutcome::TimedOut, "a live writer that has nothing to say");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    holder.kill();
     let outcome = reader.wait(Some(Duration::from_secs(20))).unwrap();
     assert_eq!(outcome, WaitOutcome::Writer(WriterStatus::Dead));
 }
@@ -189,68 +165,4 @@ fn a_reader_may_wait_for_a_queue_that_is_not_there_yet() {
     std::thread::sleep(Duration::from_millis(100));
     let _writer = Queue::open_publisher(&queue).unwrap();
     assert!(waiting.join().unwrap().unwrap());
-}
-
-#[test]
-fn a_reader_without_write_permission_reads_and_changes_nothing() {
-    use std::os::unix::process::CommandExt;
-    let directory = tempfile::tempdir().unwrap();
-    let queue = directory.path().join("q");
-    if let Ok(child) = env::var("CHRONICLE_TEST_READ_ONLY") {
-        let mut reader = Queue::open_reader(child, ReaderConfig::default()).unwrap();
-        assert!(!reader.can_be_woken());
-        let mut count = 0;
-        while count < 3000 {
-            match reader.next().unwrap() {
-                Some(_) => count += 1,
-                None => {
-                    assert_eq!(
-                        reader.wait(Some(Duration::from_secs(20))).unwrap(),
-                        WaitOutcome::Ready
-                    );
-                }
-            }
-        }
-        return;
-    }
-    let mut config = small_segments();
-    config.group_readable = true;
-    let mut writer = Queue::create(&queue, config).unwrap();
-    // Readable by all, for the test: another user may look and not write.
-    let open = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-    };
-    open(directory.path(), 0o755);
-    open(&queue, 0o755);
-    let readable = |queue: &Path| {
-        for entry in std::fs::read_dir(queue).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() && !path.ends_with("writer.lock") {
-                open(&path, 0o644);
-            }
-        }
-    };
-    for number in 0..1500 {
-        writer.append(TYPE, &payload(number)).unwrap();
-    }
-    readable(&queue);
-    let mut command = Command::new(env::current_exe().unwrap());
-    command
-        .args(["a_reader_without_write_permission_reads_and_changes_nothing", "--exact"])
-        .env("CHRONICLE_TEST_READ_ONLY", &queue)
-        .uid(65534)
-        .gid(65534);
-    let mut reader = match command.spawn() {
-        Ok(reader) => reader,
-        Err(error) => {
-            eprintln!("SKIPPED: cannot start a process as another user: {error}");
-            return;
-        }
-    };
-    std::thread::sleep(Duration::from_millis(300));
-    for number in 1500..3000 {
-        writer.append(TYPE, &payload(number)).unwrap();
-        readable(&queue);
-    }
-    assert!(reader.wait().unwrap().success());
 }

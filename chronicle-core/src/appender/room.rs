@@ -130,7 +130,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     pub(super) fn roll(&mut self) -> Result<(), P> {
         self.probe.at(Site::Rolling);
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
-        self.check_capacity(id)?;
+        if let Err(error) = self.check_capacity(id) {
+            if matches!(error, Error::QueueFull { .. }) {
+                self.supply.full();
+            }
+            return Err(error);
+        }
         self.control.set_busy(Some(self.platform.clock().now()));
         let rolled = self.roll_to(id);
         self.control.set_busy(None);

@@ -1,8 +1,12 @@
 //! Queues on real files for the tests of this crate.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod child;
 pub mod clock;
+pub mod counting;
 pub mod faulty;
+pub mod probes;
+pub mod stream;
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -33,6 +37,12 @@ impl Home {
     /// A home in a directory of the test's choosing.
     pub fn at(directory: TempDir) -> Self {
         Self { directory }
+    }
+
+    /// A home in memory, or where temporary files are if that is not to be had.
+    pub fn in_memory() -> Self {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self { directory: directory.unwrap() }
     }
 
     /// A home with a queue of this segment size.

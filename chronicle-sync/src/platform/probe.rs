@@ -22,9 +22,15 @@ pub enum Site {
     Clearing,
     /// Recovery is about to begin a new epoch.
     TakingOver,
+    /// A segment that is prepared ahead has a temporary name and all of its space.
+    Staged,
+    /// A segment that is prepared ahead has its name; its pages are not ready yet.
+    Named,
+    /// A segment that is prepared ahead is complete, its index included, and not handed over yet.
+    Prepared,
 }
 
-/// Watches an appender pass its [`Site`]s. [`NoProbe`] compiles to nothing.
+/// Watches an appender, or whoever prepares its segments, pass [`Site`]s. [`NoProbe`] compiles to nothing.
 pub trait Probe {
     /// Called at each site.
     #[inline(always)]

@@ -1,0 +1,150 @@
+//! What the thread beside a writer does, and that it ends with the writer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chronicle_std::{
+    Queue, QueueError, QueueReader, QueueWriter, ReaderConfig, ReaderPolicy, RetentionPolicy,
+    WriterConfig,
+};
+
+const TYPE: u16 = 0x8000;
+
+fn is_full(error: &QueueError) -> bool {
+    matches!(error, QueueError::Queue { reason, .. }
+        if matches!(**reason, chronicle_core::Error::QueueFull { .. }))
+}
+
+fn keeps_one_segment(capacity_bytes: Option<u64>) -> WriterConfig {
+    let mut config = WriterConfig::default();
+    config.segment_size = 64 << 10;
+    config.retention = RetentionPolicy { max_bytes: None, max_segments: Some(1), capacity_bytes };
+    config
+}
+
+/// Appends until the queue is full; returns how many messages it took.
+fn fill(writer: &mut QueueWriter) -> u64 {
+    loop {
+        match writer.append(TYPE, &[7; 200]) {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(is_full(&error), "{error}");
+                return writer.next_seq();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_queue_takes_messages_soon_after_its_reader_has_passed_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut writer = Queue::create(&queue, keeps_one_segment(Some(256 << 10))).unwrap();
+    let mut reader = Queue::open_subscriber(&queue, "slow").unwrap();
+    let mut read = 0;
+    for round in 0..3 {
+        let count = fill(&mut writer);
+        // Long enough that the thread beside the writer has nothing to do and sleeps.
+        thread::sleep(Duration::from_millis(200));
+        while let Some(message) = reader.next().unwrap() {
+            assert_eq!(message.seq, read);
+            read += 1;
+        }
+        assert_eq!(read, count);
+        reader.commit().unwrap();
+        let begun = Instant::now();
+        while let Err(error) = writer.append(TYPE, &[7; 200]) {
+            assert!(is_full(&error), "{error}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_millis(250), "round {round}: full for {took:?}");
+    }
+}
+
+/// Appends until so many segments have been rolled out of.
+fn roll(writer: &mut QueueWriter, times: u32) {
+    let until = writer.position().segment.get() + times;
+    while writer.position().segment.get() < until {
+        writer.append(TYPE, &[7; 200]).unwrap();
+    }
+}
+
+fn names(directory: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// Waits until a segment is not there any more; whether that happened in time.
+fn goes(queue: &Path, segment: &str) -> bool {
+    let until = Instant::now() + Duration::from_secs(10);
+    while names(queue).contains(&OsString::from(segment)) {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+fn open_leased(queue: &Path) -> QueueReader {
+    let mut config = ReaderConfig::default();
+    config.name = Some("leased".to_owned());
+    config.policy = ReaderPolicy::Lease { ttl_ns: 50_000_000 };
+    Queue::open_reader(queue, config).unwrap()
+}
+
+#[test]
+fn a_leased_reader_that_is_open_holds_its_segments_however_long_it_is_silent() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut writer = Queue::create(&queue, keeps_one_segment(None)).unwrap();
+    let mut reader = open_leased(&queue);
+    for _ in 0..8 {
+        roll(&mut writer, 2);
+        // Longer than its time to live in all, and longer than removal waits between two looks.
+        thread::sleep(Duration::from_millis(40));
+    }
+    let mut read = 0;
+    while let Some(message) = reader.next().unwrap() {
+        assert_eq!(message.seq, read);
+        read += 1;
+    }
+    assert_eq!(read, writer.next_seq());
+    // Closed for longer than that, it holds nothing any more.
+    drop(reader);
+    roll(&mut writer, 2);
+    assert!(goes(&queue, "000000000.q"), "a lease that ran out still holds its segments");
+}
+
+#[test]
+fn a_writer_that_is_dropped_leaves_no_thread_and_makes_no_file_afterwards() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut writer = Queue::create(&queue, keeps_one_segment(None)).unwrap();
+    for round in 0..20 {
+        // Asked for a segment just now, so that the thread is in the middle of its work.
+        roll(&mut writer, 1);
+        drop(writer);
+        let before = names(&queue);
+        // What the thread works with, it has open.
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = open.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        let ours: Vec<_> = targets.filter(|target| target.starts_with(&queue)).collect();
+        assert!(ours.is_empty(), "round {round}: {ours:?} are still open");
+        thread::sleep(Duration::from_millis(5));
+        assert_eq!(names(&queue), before, "round {round}");
+        assert!(!before.iter().any(|name| name.to_string_lossy().ends_with(".tmp")));
+        writer = Queue::open_publisher(&queue).unwrap();
+    }
+}
