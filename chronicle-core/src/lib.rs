@@ -50,7 +50,7 @@ pub use retention::{
 pub use seek::Sought;
 pub use start::Start;
 pub use supply::{NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment};
-pub use tailer::{MessageView, TailOptions, Tailer, Visibility};
+pub use tailer::{MessageView, NotifyView, ParkAny, Sleeper, TailOptions, Tailer, Visibility};
 pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
 pub use watermarks::{ReplicaReporter, Watermark, Watermarks};

@@ -1,6 +1,9 @@
 //! A reader of a queue.
 
+mod park_any;
 mod waiting;
+
+pub use park_any::{NotifyView, ParkAny, Sleeper};
 
 use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
 use chronicle_sync::record::{self, Record, Sealing, Slot};

@@ -21,11 +21,19 @@
 mod backend;
 mod config;
 mod error;
+mod event_fd;
+mod event_set;
 mod group_commit;
 mod housekeeping;
+mod members;
 mod queue;
 mod reader;
+mod relay;
+mod relayed_set;
 mod report;
+#[cfg(feature = "async")]
+mod stream;
+mod wait_set;
 mod watermarks;
 mod writer;
 
@@ -37,8 +45,13 @@ pub use chronicle_core::{
 pub use chronicle_format as format;
 pub use config::{ReaderConfig, SyncPolicy, WriterConfig};
 pub use error::{QueueError, Reason};
+pub use event_set::EventSet;
+pub use members::{MemberId, WaitEvent};
 pub use queue::Queue;
 pub use reader::QueueReader;
 pub use report::{QueueReport, ReaderState};
+#[cfg(feature = "async")]
+pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};
+pub use wait_set::{Interrupter, WaitSet};
 pub use watermarks::{QueueWatermarks, ReplicaReporter};
 pub use writer::{QueueWriter, WriteClaim};
