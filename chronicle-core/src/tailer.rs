@@ -1,6 +1,7 @@
 //! A reader of a queue.
 
 mod park_any;
+mod peek;
 mod waiting;
 
 pub use park_any::{NotifyView, ParkAny, Sleeper};

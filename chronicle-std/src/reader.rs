@@ -12,8 +12,8 @@ use crate::{QueueError, ReaderConfig};
 /// A reader of a queue, at a place of its own.
 pub struct QueueReader {
     pub(crate) tailer: Tailer<Backend>,
-    path: PathBuf,
-    wait_strategy: WaitStrategy,
+    pub(crate) path: PathBuf,
+    pub(crate) wait_strategy: WaitStrategy,
     pub(crate) writer_timeout: Option<Duration>,
 }
 

@@ -5,6 +5,7 @@ use chronicle_sync::record::{self, Slot};
 
 use super::{LastRead, MessageView, Tailer, step};
 use crate::Result;
+use crate::start::Start;
 
 /// The next record of a reader that was not taken yet, verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +43,7 @@ impl<P: Platform> Tailer<P> {
             return None;
         };
         let header = *record.header();
-        self.first_wanted = 0;
-        self.time_wanted = None;
+        self.want(Start::Earliest);
         self.seq += 1;
         self.offset = record.end();
         self.last_read = Some(LastRead::of(&record));
