@@ -5,6 +5,7 @@
 //!
 //! - [`create`] makes a queue, [`Appender`] writes to it, [`Tailer`] reads from it.
 //! - [`Watermarks`] says how far the queue is visible, durable and replicated, and waits for it.
+//! - [`FanIn`] reads several queues as one, [`ParkAny`] sleeps on several.
 //! - [`Inspection`] looks at a queue from outside and changes nothing.
 //!
 //! `docs/protocol.md` says which steps are taken in which order, and what is found after a crash
@@ -17,6 +18,7 @@ mod control;
 mod create;
 mod durable;
 mod error;
+mod fan_in;
 mod index;
 mod inspect;
 mod readers;
@@ -41,6 +43,9 @@ pub use control::Hint;
 pub use create::{CreateOptions, create};
 pub use durable::Syncer;
 pub use error::{Damage, Error, Fault, Operation};
+pub use fan_in::{
+    FanIn, FanInError, FromSource, Hold, MergeKey, Merged, Patience, Rejection, SourceId,
+};
 pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::{Registration, remove_reader};
 pub use recover::{Cut, RecoveryReport};
@@ -52,7 +57,7 @@ pub use start::Start;
 pub use supply::{
     NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment, prepare_segment_with,
 };
-pub use tailer::{MessageView, TailOptions, Tailer, Visibility};
+pub use tailer::{MessageView, NotifyView, ParkAny, Sleeper, TailOptions, Tailer, Visibility};
 pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
 pub use watermarks::{ReplicaReporter, Watermark, Watermarks};

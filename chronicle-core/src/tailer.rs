@@ -1,6 +1,10 @@
 //! A reader of a queue.
 
+mod park_any;
+mod peek;
 mod waiting;
+
+pub use park_any::{NotifyView, ParkAny, Sleeper};
 
 use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
 use chronicle_sync::record::{self, Record, Sealing, Slot};

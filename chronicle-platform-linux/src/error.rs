@@ -49,6 +49,8 @@ pub enum Call {
     Write,
     /// `futex(2)`
     Futex,
+    /// `futex_waitv(2)`
+    FutexWaitv,
     /// `getrandom(2)`
     Random,
     /// `inotify_init1(2)`
@@ -81,6 +83,7 @@ impl Call {
             Self::Read => "read",
             Self::Write => "pwrite64",
             Self::Futex => "futex",
+            Self::FutexWaitv => "futex_waitv",
             Self::Random => "getrandom",
             Self::WatchInit => "inotify_init1",
             Self::WatchAdd => "inotify_add_watch",

@@ -9,9 +9,11 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 
 use chronicle_platform_linux::{LinuxClock, LinuxPark};
-use chronicle_sync::notify::Barrier;
+use chronicle_sync::notify::{Barrier, Ticket};
+use chronicle_sync::notify_any::MOST_WORDS;
 use chronicle_sync::{
-    AtomicU32, Clock, Instant, Object, Park, Platform, RegionExt, RegionMutExt, Storage, Wake,
+    AtomicU32, Clock, Instant, Object, Park, Platform, ReadU32, RegionExt, RegionMutExt, Storage,
+    Wake,
 };
 use support::{Process, Queue, given_directory, platform, until, with_failing};
 
@@ -76,6 +78,55 @@ fn a_wait_ends_at_its_point_in_time_and_at_once_if_that_is_past() {
     assert!(clock.now() >= until);
     assert_eq!(park.wait(&word, 0, start), Ok(Wake::TimedOut));
     assert_eq!(park.wait(&word, 0, Instant::from_nanos(0)), Ok(Wake::TimedOut));
+}
+
+#[test]
+#[ignore = "other tests run it as a process of its own"]
+fn process_that_sleeps_on_many_words() {
+    let Some(directory) = given_directory() else { return };
+    let platform = platform(&directory);
+    let view = platform.storage().view(&Object::Notify).unwrap();
+    let words = (0..MOST_WORDS as u64).map(|at| view.read_u32(at * 8).unwrap());
+    let tickets: Vec<_> = words.map(Ticket::watching).collect();
+    assert_eq!(platform.park().wait_any(&tickets, soon(&platform)), Ok(Wake::Woken));
+}
+
+#[test]
+fn a_process_that_sleeps_on_many_read_only_words_is_woken_by_the_last_of_them() {
+    let queue = Queue::new();
+    if queue.platform.park().words_at_once() == 1 {
+        return eprintln!("SKIPPED: this kernel or sandbox has no futex_waitv");
+    }
+    let map = queue.make(&Object::Notify, 4096);
+    let process = Process::run("process_that_sleeps_on_many_words", queue.directory.path());
+    let word = map.word_u32(8 * (MOST_WORDS as u64 - 1)).unwrap();
+    until("sleep", || queue.platform.park().wake(word, NonZeroU32::MAX).unwrap() == 1);
+    process.succeeds();
+}
+
+#[test]
+fn of_many_words_none_is_slept_on_if_one_has_moved_and_the_time_ends() {
+    let (park, clock) = (LinuxPark::new(), LinuxClock::new());
+    let words = [(); 3].map(|()| AtomicU32::new(0));
+    let tickets = [0, 1, 2].map(|at: usize| Ticket::watching(ReadU32::from(&words[at])));
+    let sleep = || park.wait_any(&tickets, clock.now().after(Duration::from_millis(20)));
+    let check = || {
+        let begun = clock.now();
+        assert_eq!(sleep(), Ok(Wake::TimedOut));
+        assert!(clock.now().since(begun) >= Duration::from_millis(20));
+        words[2].store(1, core::sync::atomic::Ordering::Relaxed);
+        assert_eq!(sleep(), Ok(Wake::Woken));
+        words[2].store(0, core::sync::atomic::Ordering::Relaxed);
+    };
+    check();
+    assert_eq!(park.wait_any(&[], Instant::NEVER), Ok(Wake::TimedOut));
+    // A kernel without the call: one word at once, and no error.
+    for errno in [libc::ENOSYS, libc::EPERM] {
+        with_failing(libc::SYS_futex_waitv, errno, || {
+            assert_eq!(park.words_at_once(), 1);
+            check();
+        });
+    }
 }
 
 #[test]

@@ -9,7 +9,8 @@ use crate::QueueError;
 
 #[cfg(target_os = "linux")]
 pub(crate) use chronicle_platform_linux::{
-    LinuxError as PlatformError, LinuxPlatform as Backend, LinuxWatch as DirectoryWatch,
+    LinuxClock as SystemClock, LinuxError as PlatformError, LinuxPark as SystemPark,
+    LinuxPlatform as Backend, LinuxWatch as DirectoryWatch,
 };
 
 #[cfg(not(target_os = "linux"))]

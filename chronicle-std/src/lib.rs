@@ -16,29 +16,49 @@
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Several queues: [`WaitSet`] sleeps on many with one call, [`EventSet`] announces their messages by
+//! a descriptor for `epoll(7)`, [`FanIn`] reads them as one in the order of time. With the feature
+//! `async` there are `AsyncReader`, `AsyncSet` and `MessageStream` for executors.
 #![forbid(unsafe_code)]
 
 mod backend;
 mod config;
 mod error;
+mod event_fd;
+mod event_set;
+mod fan_in;
 mod group_commit;
 mod housekeeping;
+mod members;
 mod queue;
 mod reader;
+mod relay;
+mod relayed_set;
 mod report;
+#[cfg(feature = "async")]
+mod stream;
+mod wait_set;
 mod watermarks;
 mod writer;
 
 pub use chronicle_core::{
-    Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, Holder, MessageView, Position, ReaderPolicy,
-    RecoveryReport, RetentionPlan, RetentionPolicy, RetentionReport, Sought, Start, Verification,
-    Visibility, WaitOutcome, WaitStrategy, Watermark, WriterStatus,
+    Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, FromSource, Hold, Holder, MergeKey, Merged,
+    MessageView, Patience, Position, ReaderPolicy, RecoveryReport, Rejection, RetentionPlan,
+    RetentionPolicy, RetentionReport, Sought, SourceId, Start, Verification, Visibility,
+    WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
 pub use config::{ReaderConfig, SyncPolicy, WriterConfig};
 pub use error::{QueueError, Reason};
+pub use event_set::EventSet;
+pub use fan_in::{FanIn, FanInWait};
+pub use members::{MemberId, WaitEvent};
 pub use queue::Queue;
 pub use reader::QueueReader;
 pub use report::{QueueReport, ReaderState};
+#[cfg(feature = "async")]
+pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};
+pub use wait_set::{Interrupter, WaitSet};
 pub use watermarks::{QueueWatermarks, ReplicaReporter};
 pub use writer::{QueueWriter, WriteClaim};

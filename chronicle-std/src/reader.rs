@@ -11,10 +11,10 @@ use crate::{QueueError, ReaderConfig};
 
 /// A reader of a queue, at a place of its own.
 pub struct QueueReader {
-    tailer: Tailer<Backend>,
-    path: PathBuf,
-    wait_strategy: WaitStrategy,
-    writer_timeout: Option<Duration>,
+    pub(crate) tailer: Tailer<Backend>,
+    pub(crate) path: PathBuf,
+    pub(crate) wait_strategy: WaitStrategy,
+    pub(crate) writer_timeout: Option<Duration>,
 }
 
 impl QueueReader {
@@ -120,6 +120,14 @@ impl QueueReader {
         self.tailer
             .wait(self.wait_strategy, until, self.writer_timeout)
             .map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Whether there is a message to be read now.
+    ///
+    /// # Errors
+    /// Those of [`next`](Self::next).
+    pub fn is_ready(&mut self) -> Result<bool, QueueError> {
+        self.tailer.is_ready().map_err(|error| QueueError::from_core(&self.path, error))
     }
 
     /// Where the next message is.

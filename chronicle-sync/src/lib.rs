@@ -1,10 +1,10 @@
 //! The seam between a Chronicle queue and its operating system, and the queue's lock-free
 //! algorithms.
 //!
-//! The algorithms ([`commit`], [`seqlock`], [`notify`], [`lease`], [`seal`], [`slots`],
-//! [`watermark`]) work on references to shared words and never see a mapping, so that loom can supply
-//! the words: build with `--cfg chronicle_loom` and the word types are loom's. The models are in
-//! `verify/loom`.
+//! The algorithms ([`commit`], [`seqlock`], [`notify`], [`notify_any`], [`lease`], [`seal`],
+//! [`slots`], [`watermark`]) work on references to shared words and never see a mapping, so that loom
+//! can supply the words: build with `--cfg chronicle_loom` and the word types are loom's. The models
+//! are in `verify/loom`.
 //!
 //! The seam ([`Region`], [`Storage`], [`Park`], [`Clock`], bundled as [`Platform`]) is what a new
 //! operating system or runtime implements. Nothing in it is a path, allocates, or is `dyn`.
@@ -16,6 +16,7 @@ pub mod handoff;
 pub mod lease;
 pub mod mutation;
 pub mod notify;
+pub mod notify_any;
 mod platform;
 mod primitive;
 pub mod retention;

@@ -60,6 +60,16 @@ mutants! {
     NotifySampleRelaxed => "L2",
     /// The writer moves the notify sequence Relaxed.
     NotifyStepRelaxed => "L2",
+    /// Whoever sleeps on many words does not look again once it has raised its flags.
+    NotifyAnyNoRecheck => "L2",
+    /// Whoever waits for many sleeps on the first word only.
+    NotifyAnyFirstOnly => "L2",
+    /// The relay does not ring for a word that it sees for the first time.
+    NotifyRelayFirstSilent => "L2",
+    /// The relay sleeps on what the word holds by then, not on what it rang for.
+    NotifyRelaySampledLate => "L2",
+    /// The relay moves the doorbell's sequence only if somebody sleeps.
+    NotifyRingUnannounced => "L2",
     /// No Release fence behind the odd generation.
     SeqlockNoReleaseFence => "L3",
     /// No Acquire fence before the second look at the generation.

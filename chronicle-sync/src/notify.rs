@@ -17,7 +17,7 @@ use crate::mutation::{Mutant, seeded};
 use crate::platform::{Instant, Park, Wake};
 #[cfg(not(chronicle_loom))]
 use crate::primitive::compiler_fence;
-use crate::primitive::{AtomicU32, Ordering, fence};
+use crate::primitive::{AtomicU32, Ordering, ReadU32, fence};
 
 const EVERYBODY: NonZeroU32 = NonZeroU32::MAX;
 
@@ -36,12 +36,12 @@ impl Barrier {
     fn light(self) {
         #[cfg(not(chronicle_loom))]
         if self == Self::Asymmetric {
-            // ORDER: pairs with `Park::heavy_barrier` in `Waiters::arm`, which stands in for the
+            // ORDER: pairs with `Park::heavy_barrier` in `sleeper_barrier`, which stands in for the
             // fence that is left out here.
             compiler_fence(Ordering::SeqCst);
             return;
         }
-        // ORDER: SeqCst, with the fence in `Waiters::arm`.
+        // ORDER: SeqCst, with the fence in `sleeper_barrier`.
         fence(Ordering::SeqCst);
     }
 }
@@ -64,6 +64,18 @@ pub struct Ticket<'a> {
 }
 
 impl<'a> Ticket<'a> {
+    /// Samples a word of which only the moves count: nobody is asked for a wake-up. Look again after
+    /// this and before sleeping.
+    #[must_use]
+    pub fn watching(word: ReadU32<'a>) -> Self {
+        // ORDER: Acquire, with the Release step in `wake_all`, as the sample in `raise`.
+        Self::of(word.as_atomic(), word.load_acquire())
+    }
+
+    pub(crate) fn of(word: &'a AtomicU32, seen: u32) -> Self {
+        Self { word, seen }
+    }
+
     /// The word to sleep on.
     #[must_use]
     pub fn word(&self) -> &'a AtomicU32 {
@@ -74,6 +86,13 @@ impl<'a> Ticket<'a> {
     #[must_use]
     pub fn seen(&self) -> u32 {
         self.seen
+    }
+
+    /// Whether the word has moved since it was sampled, so that nobody would sleep on it.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        // ORDER: Relaxed: whoever finds that it has moved samples it again before the next sleep.
+        self.word.load(Ordering::Relaxed) != self.seen
     }
 }
 
@@ -86,6 +105,19 @@ pub enum Parked<T> {
     Woken,
     /// The time was up.
     TimedOut,
+}
+
+/// Sleeper: the barrier between raising flags and looking again. Once for any number of flags.
+///
+/// `heavy` is [`Park::heavy_barrier`] where the barrier of one of the writers is
+/// [`Barrier::Asymmetric`].
+pub fn sleeper_barrier(heavy: impl FnOnce()) {
+    if !seeded(Mutant::NotifyNoSleeperBarrier) {
+        // ORDER: SeqCst, with `Barrier::light`: either the writer sees the flag, or the look that
+        // follows sees the record.
+        fence(Ordering::SeqCst);
+        heavy();
+    }
 }
 
 impl<'a> Waiters<'a> {
@@ -103,9 +135,21 @@ impl<'a> Waiters<'a> {
     ///
     /// # Errors
     /// Those of [`Park::wake`]; sleepers then wake by their time-out.
-    #[cold]
     pub fn wake_all<P: Park>(self, park: &P) -> Result<(), P::Error> {
-        // ORDER: SeqCst, with the fence in `arm`, for the call that a writer makes when it opens: a
+        self.wake_all_by(|word| park.wake(word, EVERYBODY).map(drop))
+    }
+
+    /// As [`wake_all`](Self::wake_all), for sleepers that something else than [`Park`] wakes:
+    /// `wake` gets the word on which they would sleep.
+    ///
+    /// # Errors
+    /// Those of `wake`.
+    #[cold]
+    pub fn wake_all_by<E>(
+        self,
+        wake: impl FnOnce(&'a AtomicU32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // ORDER: SeqCst, with the fence in `sleeper_barrier`, for the call that a writer makes when it opens: a
         // sleeper that still counts on the last writer's kind of barrier is woken here, or sees the
         // new writer's.
         fence(Ordering::SeqCst);
@@ -121,15 +165,15 @@ impl<'a> Waiters<'a> {
             } else {
                 Ordering::Release
             };
-            // ORDER: Release, with the Acquire load in `arm`: a sample that sees the step was made
+            // ORDER: Release, with the Acquire load in `raise`: a sample that sees the step was made
             // behind the swap.
             self.notify_seq.fetch_add(1, order);
         }
-        let woken = park.wake(self.notify_seq, EVERYBODY);
+        let woken = wake(self.notify_seq);
         if seeded(Mutant::NotifyFlagClearedLate) {
             self.waiting.swap(0, Ordering::AcqRel);
         }
-        woken.map(drop)
+        woken
     }
 
     /// Sleeper: raises the flag. Look again after this and before sleeping; arm again before the
@@ -138,6 +182,15 @@ impl<'a> Waiters<'a> {
     /// `heavy` is [`Park::heavy_barrier`] where the writer's barrier is [`Barrier::Asymmetric`].
     #[must_use]
     pub fn arm(self, heavy: impl FnOnce()) -> Ticket<'a> {
+        let ticket = self.raise();
+        sleeper_barrier(heavy);
+        ticket
+    }
+
+    /// Sleeper: samples the sequence and raises the flag. [`sleeper_barrier`] comes next, once for
+    /// all flags that were raised before it.
+    #[must_use]
+    pub fn raise(self) -> Ticket<'a> {
         let order =
             if seeded(Mutant::NotifySampleRelaxed) { Ordering::Relaxed } else { Ordering::Acquire };
         // ORDER: Acquire, with the Release step in `wake_all`; sampled before the caller looks
@@ -146,13 +199,7 @@ impl<'a> Waiters<'a> {
         // ORDER: Release costs nothing beside the barrier that follows. What keeps the flag from
         // being taken down unseen is the Acquire sample above.
         self.waiting.store(1, Ordering::Release);
-        if !seeded(Mutant::NotifyNoSleeperBarrier) {
-            // ORDER: SeqCst, with `Barrier::light`: either the writer sees the flag, or the look
-            // that follows sees the record.
-            fence(Ordering::SeqCst);
-            heavy();
-        }
-        Ticket { word: self.notify_seq, seen }
+        Ticket::of(self.notify_seq, seen)
     }
 
     /// Sleeper: one round of raising the flag, looking once more, and sleeping until woken or

@@ -18,9 +18,9 @@ use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
 
 /// The longest that a reader sleeps without looking. A writer that dies before its wake-up costs
 /// that much once.
-const SLICE: Duration = Duration::from_millis(100);
+pub(super) const SLICE: Duration = Duration::from_millis(100);
 /// The same for a reader that the writer cannot wake, because it may not raise the flag.
-const UNARMED_SLICE: Duration = Duration::from_millis(10);
+pub(super) const UNARMED_SLICE: Duration = Duration::from_millis(10);
 /// Looks at the slot between two looks at the clock.
 const SPINS: u32 = 128;
 

@@ -1,7 +1,7 @@
 use core::num::NonZeroU32;
 
 use super::{Error, Instant};
-use crate::notify::Barrier;
+use crate::notify::{Barrier, Ticket};
 use crate::primitive::AtomicU32;
 
 /// Why [`Park::wait`] returned.
@@ -35,6 +35,31 @@ pub trait Park {
     /// # Errors
     /// The backend's.
     fn wake(&self, word: &AtomicU32, at_most: NonZeroU32) -> Result<u32, Self::Error>;
+
+    /// The most words that one [`wait_any`](Self::wait_any) sleeps on, at most
+    /// [`MOST_WORDS`](crate::notify_any::MOST_WORDS). May cost a system call: ask once.
+    ///
+    /// Whoever waits for more words than this sleeps in short slices, or has others sleep on the
+    /// rest.
+    fn words_at_once(&self) -> usize {
+        1
+    }
+
+    /// Sleeps while every word holds what its ticket says, at most until `until`.
+    ///
+    /// As [`wait`](Self::wait), for many words. What is provided is for backends that can sleep on
+    /// one word only: it looks at all words and then sleeps on the first one, so of the others no
+    /// move is noticed before `until`. Without any ticket nobody sleeps and the time is up.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn wait_any(&self, tickets: &[Ticket<'_>], until: Instant) -> Result<Wake, Self::Error> {
+        let Some(first) = tickets.first() else { return Ok(Wake::TimedOut) };
+        if tickets.iter().any(Ticket::has_moved) {
+            return Ok(Wake::Woken);
+        }
+        self.wait(first.word(), first.seen(), until)
+    }
 
     /// Called by a writer when it opens: whether sleepers can make this process pass a barrier
     /// ([`heavy_barrier`](Self::heavy_barrier)), so that it may leave out its own.

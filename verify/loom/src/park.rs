@@ -8,19 +8,21 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
+use chronicle_sync::notify::Ticket;
 use chronicle_sync::{AtomicU32, ErrorKind, Instant, Park, Wake};
 use loom::sync::atomic::Ordering;
 use loom::sync::{Condvar, Mutex};
 
-/// The sleepers of one word.
+/// The sleepers of a few words, among which a wake reaches those who sleep on its word. Where all
+/// sleep on the same words, nobody wakes for nothing.
 pub(crate) struct Futex {
-    sleepers: Mutex<u32>,
+    sleepers: Mutex<Vec<usize>>,
     woken: Condvar,
 }
 
 impl Futex {
     pub(crate) fn new() -> Self {
-        Self { sleepers: Mutex::new(0), woken: Condvar::new() }
+        Self { sleepers: Mutex::new(Vec::new()), woken: Condvar::new() }
     }
 }
 
@@ -28,21 +30,41 @@ impl Park for Futex {
     type Error = Never;
 
     fn wait(&self, word: &AtomicU32, expected: u32, _until: Instant) -> Result<Wake, Never> {
-        let mut sleepers = self.sleepers.lock().unwrap();
-        // A Relaxed load under the lock, as the kernel makes it: what orders it behind the waker's
-        // step is the lock that `wake` takes, and nothing else.
-        if word.load(Ordering::Relaxed) == expected {
-            *sleepers += 1;
-            drop(self.woken.wait(sleepers).unwrap());
-        }
+        self.sleep(&[(word, expected)]);
         Ok(Wake::Woken)
     }
 
-    fn wake(&self, _word: &AtomicU32, _at_most: NonZeroU32) -> Result<u32, Never> {
-        let mut sleepers = self.sleepers.lock().unwrap();
-        self.woken.notify_all();
-        Ok(core::mem::take(&mut *sleepers))
+    fn wait_any(&self, tickets: &[Ticket<'_>], _until: Instant) -> Result<Wake, Never> {
+        let words: Vec<_> = tickets.iter().map(|ticket| (ticket.word(), ticket.seen())).collect();
+        self.sleep(&words);
+        Ok(Wake::Woken)
     }
+
+    fn wake(&self, word: &AtomicU32, _at_most: NonZeroU32) -> Result<u32, Never> {
+        let mut sleepers = self.sleepers.lock().unwrap();
+        let found = sleepers.iter().filter(|sleeper| **sleeper == address(word)).count();
+        if found > 0 {
+            sleepers.clear();
+            self.woken.notify_all();
+        }
+        Ok(u32::try_from(found).unwrap())
+    }
+}
+
+impl Futex {
+    fn sleep(&self, words: &[(&AtomicU32, u32)]) {
+        let mut sleepers = self.sleepers.lock().unwrap();
+        // Relaxed loads under the lock, as the kernel makes them: what orders them behind the
+        // waker's step is the lock that `wake` takes, and nothing else.
+        if words.iter().all(|(word, expected)| word.load(Ordering::Relaxed) == *expected) {
+            sleepers.extend(words.iter().map(|(word, _)| address(word)));
+            drop(self.woken.wait(sleepers).unwrap());
+        }
+    }
+}
+
+fn address(word: &AtomicU32) -> usize {
+    core::ptr::from_ref(word).addr()
 }
 
 /// The error of a backend that has none.

@@ -11,6 +11,9 @@ use crate::tidy;
 /// What a step says when it passed, beyond that it did; or why it failed.
 pub(crate) type Outcome = Result<String, String>;
 
+/// Parts that are left out unless asked for, and checked all the same.
+const FEATURES: &str = "chronicle-std/tokio";
+
 /// Targets without an operating system, and what must compile for them. Where there are no 64-bit
 /// atomics there can be no queue, but its files can be read.
 const BARE_METAL: &[(&str, &[&str])] = &[
@@ -77,17 +80,26 @@ pub(crate) fn tidy() -> Outcome {
 }
 
 pub(crate) fn clippy() -> Outcome {
-    run(cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        FEATURES,
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 pub(crate) fn doc() -> Outcome {
-    let mut command = cargo(["doc", "--workspace", "--no-deps"]);
+    let mut command = cargo(["doc", "--workspace", "--no-deps", "--features", FEATURES]);
     command.env("RUSTDOCFLAGS", "-Dwarnings");
     run(command)
 }
 
 fn test() -> Outcome {
-    run(cargo(["test", "--workspace"]))
+    run(cargo(["test", "--workspace", "--features", FEATURES]))
 }
 
 /// Has a target directory of its own: the flag goes to every crate, and would rebuild all of them

@@ -3,6 +3,7 @@
 mod commit;
 mod handoff;
 mod notify;
+mod notify_any;
 mod retention;
 mod roll;
 mod seal;
@@ -35,6 +36,7 @@ impl Model {
 pub(crate) const ALL: &[&[Model]] = &[
     commit::MODELS,
     notify::MODELS,
+    notify_any::MODELS,
     seqlock::MODELS,
     seal::MODELS,
     roll::MODELS,

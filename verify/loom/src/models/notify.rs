@@ -35,7 +35,7 @@ pub(super) const MODELS: &[Model] = &[
 pub(super) struct Bell {
     waiting: AtomicU32,
     notify_seq: AtomicU32,
-    futex: Futex,
+    pub(super) futex: Futex,
 }
 
 impl Bell {
@@ -47,7 +47,7 @@ impl Bell {
         }
     }
 
-    fn waiters(&self) -> Waiters<'_> {
+    pub(super) fn waiters(&self) -> Waiters<'_> {
         Waiters { waiting: &self.waiting, notify_seq: &self.notify_seq }
     }
 
