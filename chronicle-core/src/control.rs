@@ -133,6 +133,11 @@ impl<R: Region> Control<R> {
         }
     }
 
+    /// Below which segments are being removed or gone.
+    pub(crate) fn floor(&self) -> Option<SegmentId> {
+        SegmentId::new(self.u64(control::SEGMENT_FLOOR)).ok()
+    }
+
     pub(crate) fn frontier(&self) -> Option<Frontier> {
         let bits = self.u64(control::FRONTIER);
         let is_whole = self.u64(control::FRONTIER_COMPLEMENT) == !bits;

@@ -7,7 +7,9 @@ use crate::Result;
 use crate::control::view_control;
 use crate::error::{Error, Operation};
 use crate::index::{Foreign, Index, open_or_make_index};
-use crate::segment::{Geometry, Segment, open_segment, publish_segment, stage_segment};
+use crate::segment::{
+    Geometry, Segment, open_segment, publish_segment, stage_segment, view_segment,
+};
 
 /// A segment that has its name, all of its space, and pages that are ready to be stored to, and that
 /// nobody has started.
@@ -64,6 +66,12 @@ pub fn prepare_segment_with<P: Platform>(
     let geometry = Geometry::of(&view_control(platform)?);
     let size = geometry.size.bytes();
     let storage = platform.storage();
+    // Before any space is taken for nothing.
+    if let Ok(existing) = view_segment(platform, id, &geometry)
+        && existing.start()?.is_some()
+    {
+        return Ok(None);
+    }
     let (staged, header) = stage_segment(platform, id, &geometry, size)?;
     probe.at(Site::Staged);
     let segment = match publish_segment(platform, id, header, staged) {

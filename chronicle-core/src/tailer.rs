@@ -15,7 +15,7 @@ use self::waiting::{Notify, has_news};
 use crate::Result;
 use crate::control::{Control, bad_floor, view_control};
 use crate::error::{Damage, Error, Fault};
-use crate::readers::{LastRead, Registration};
+use crate::readers::{LastRead, Registration, remove_reader};
 use crate::recover::step;
 use crate::segment::{Geometry, Segment, view_segment};
 use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, resume};
@@ -173,6 +173,9 @@ impl<P: Platform> Tailer<P> {
             if let Start::Seq(wanted) = options.start
                 && next.seq > wanted
             {
+                // A name that nobody reads under must hold nothing back.
+                drop(registration);
+                remove_reader(&platform, name)?;
                 return Err(Error::FellBehind { oldest: next.seq });
             }
             floor = control.join(|| registration.commit(next, last));

@@ -189,7 +189,8 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut last_work = Instant::now();
-        let mut failed: Option<(u32, Instant)> = None;
+        // What was done about the segment that was asked for last, and when.
+        let mut tried: Option<(u32, Prepared, Instant)> = None;
         drop(self.shared.retired.want(RETIRED));
         self.shared.full.want(FULL);
         while self.shared.stop.get().is_none() {
@@ -208,10 +209,12 @@ impl Worker {
             self.retain();
             let wanted = self.shared.prepared.wanted();
             let wanted = wanted.filter(|tag| {
-                failed.is_none_or(|(failed, since)| failed != *tag || since.elapsed() > RETRY)
+                tried.is_none_or(|(before, result, since)| {
+                    before != *tag || result == Prepared::Failed && since.elapsed() > RETRY
+                })
             });
             if let Some(tag) = wanted {
-                failed = self.prepare(tag).err().map(|()| (tag, Instant::now()));
+                tried = Some((tag, self.prepare(tag), Instant::now()));
                 last_work = Instant::now();
             } else if last_work.elapsed() < ALERT {
                 thread::sleep(LOOK);
@@ -247,15 +250,26 @@ impl Worker {
     }
 
     /// Prepares a segment; the writer makes it itself if this fails, and says why if it cannot.
-    fn prepare(&self, tag: u32) -> Result<(), ()> {
-        let id = SegmentId::new(tag.into()).map_err(drop)?;
+    fn prepare(&self, tag: u32) -> Prepared {
+        let Ok(id) = SegmentId::new(tag.into()) else { return Prepared::Done };
         match prepare_segment(&self.platform, id) {
             Ok(Some(segment)) => {
                 // Given back if the writer was faster: then it uses the file by a mapping of its own.
                 drop(self.shared.prepared.put(tag, segment));
-                Ok(())
+                Prepared::Done
             }
-            Ok(None) | Err(_) => Err(()),
+            // The writer was faster still.
+            Ok(None) => Prepared::Done,
+            Err(_) => Prepared::Failed,
         }
     }
+}
+
+/// What became of a segment that the writer had asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    /// It is there, by whomever; nothing is left to be done about it.
+    Done,
+    /// It may work after a while.
+    Failed,
 }

@@ -182,10 +182,17 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Refuses to roll into a segment for which the queue has no room by its own limit.
     fn check_capacity(&self, next: SegmentId) -> Result<(), P> {
         let Some(capacity) = self.control.retention()?.capacity_bytes else { return Ok(()) };
+        let fits = |oldest: SegmentId| {
+            let segments = u64::from(next.get().saturating_sub(oldest.get())) + 1;
+            segments.saturating_mul(self.geometry.size.bytes()) <= capacity
+        };
+        // Segments are removed up to the floor; only if that is not enough the directory is asked,
+        // where a remover may have gone less far, and a damaged word has no say.
+        if self.control.floor().is_some_and(|floor| floor <= self.segment.id && fits(floor)) {
+            return Ok(());
+        }
         let oldest = segment_range(&self.platform)?.map_or(next, |(oldest, _)| oldest);
-        let segments = u64::from(next.get().saturating_sub(oldest.get())) + 1;
-        let bytes = segments.saturating_mul(self.geometry.size.bytes());
-        if bytes > capacity { Err(Error::QueueFull { capacity }) } else { Ok(()) }
+        if fits(oldest) { Ok(()) } else { Err(Error::QueueFull { capacity }) }
     }
 
     /// Removes the segment that was prepared and not needed. The lock is still held and this segment

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Instant, SystemTime};
 
-use chronicle_std::format::Object;
 use chronicle_std::format::layout::control::WRITER_BOOT;
+use chronicle_std::format::{Object, record_size};
 use chronicle_std::{Queue, ReaderConfig};
 use clap::ValueEnum;
 
@@ -32,6 +32,9 @@ struct Recorded {
     /// Events before the queue was made.
     begin: usize,
     promises: Vec<Promise>,
+    /// Bytes of records, and of everything that reached the disk from the making of the queue on: the
+    /// queue's files and the file system's journal.
+    appended: u64,
     bytes: u64,
     flushes: usize,
 }
@@ -47,8 +50,8 @@ pub(crate) fn run(images: u32, seed: Option<u64>, mode: Option<Mode>) -> Result<
     });
     println!("seed {seed}");
     println!(
-        "{:<8} {:>7} {:>9} {:>8} {:>8} {:>8} {:>7}",
-        "mode", "images", "promises", "bytes", "flushes", "lost in", "time"
+        "{:<8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7}",
+        "mode", "images", "promises", "appended", "on disk", "flushes", "lost in", "time"
     );
     let modes = [Mode::Flush, Mode::Group, Mode::Failing, Mode::Never];
     for mode in modes.into_iter().filter(|each| mode.is_none_or(|only| only == *each)) {
@@ -66,10 +69,11 @@ pub(crate) fn run(images: u32, seed: Option<u64>, mode: Option<Mode>) -> Result<
             }
         }
         println!(
-            "{:<8} {:>7} {:>9} {:>8} {:>8} {:>8} {:>6.1}s",
+            "{:<8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6.1}s",
             mode.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned()),
             images,
             recorded.promises.len(),
+            recorded.appended,
             recorded.bytes,
             recorded.flushes,
             lost,
@@ -154,6 +158,8 @@ fn record(mode: Mode, fails_at: u64) -> Result<Recorded, Problem> {
         return Err(format!("the writer ended after {} promises", promises.len()));
     }
     drop(writer);
+    let last = promises.last().map_or(0, |promise| promise.seq);
+    let appended = (0..last).map(|seq| record_size(payload(seq).len() as u32)).sum();
     let after = rig.disk.traffic();
     let disk: Disk = rig.finish();
     let (size, log) = disk.take_log();
@@ -162,6 +168,7 @@ fn record(mode: Mode, fails_at: u64) -> Result<Recorded, Problem> {
         log,
         begin,
         promises,
+        appended,
         bytes: after.0 - before.0,
         flushes: after.1 - before.1,
     })
