@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &AppendArguments) -> Result<(), Failure> {
     if let Some(interval) = arguments.sync_every {
         config.sync = SyncPolicy::Group { interval };
     }
+    config.when_full = arguments.when_full;
     let writer = Queue::open_publisher_with(&arguments.queue, config)?;
     if let Some(asked) = arguments.segment_size.filter(|asked| *asked != writer.segment_size()) {
         let actual = writer.segment_size();

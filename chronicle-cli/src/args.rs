@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chronicle_std::Start;
+use chronicle_std::{Start, WhenFull};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::child::Role;
@@ -79,6 +79,10 @@ pub(crate) struct AppendArguments {
     /// the next sync when one has ended
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     pub(crate) sync_every: Option<Duration>,
+    /// What to do where the queue has reached its capacity: fail, or wait:30s, which waits so long
+    /// for readers to commit, for each message anew
+    #[arg(long, value_name = "WHAT", default_value = "fail", value_parser = parse::when_full)]
+    pub(crate) when_full: WhenFull,
     /// Print the summary as one line of JSON on standard error
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use chronicle_std::Start;
 use chronicle_std::format::{ReaderName, SegmentSize, TypeId};
+use chronicle_std::{Start, WhenFull};
 
 /// A user's type id, decimal or with 0x.
 pub(crate) fn type_id(text: &str) -> Result<u16, String> {
@@ -42,6 +42,15 @@ fn bytes(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// What to do where a queue is full.
+pub(crate) fn when_full(text: &str) -> Result<WhenFull, String> {
+    match text.strip_prefix("wait:") {
+        Some(time) => duration(time).map(WhenFull::Wait),
+        None if text == "fail" => Ok(WhenFull::Fail),
+        None => Err("fail, or wait: and a time, as in wait:30s".to_owned()),
+    }
 }
 
 /// A reader's name, which becomes a file name.
@@ -139,6 +148,13 @@ mod tests {
         for bad in ["", "5", "ms", "-1s", "1.5s", "5 ms", "999999999d", "5min"] {
             duration(bad).unwrap_err();
         }
+    }
+
+    #[test]
+    fn what_to_do_in_a_full_queue_is_fail_or_a_time_to_wait() {
+        assert_eq!(when_full("wait:1s"), Ok(WhenFull::Wait(Duration::from_secs(1))));
+        assert_eq!(when_full("fail"), Ok(WhenFull::Fail));
+        assert!(when_full("wait").is_err() && when_full("wait:").is_err());
     }
 
     #[test]

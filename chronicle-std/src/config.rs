@@ -6,6 +6,17 @@ use chronicle_core::{
 };
 use chronicle_core::{FormatError, SegmentSize};
 
+/// What an append does where the queue has reached the capacity that it was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// Fails at once with [`QueueError::Full`](crate::QueueError::Full).
+    #[default]
+    Fail,
+    /// Waits so long for readers to commit, and fails then. Each call has its own deadline.
+    Wait(Duration),
+}
+
 /// How a queue is made, and how its writer works.
 ///
 /// What a queue fixes when it is made (segment size, checksums, access) is ignored for a queue that
@@ -32,6 +43,8 @@ pub struct WriterConfig {
     /// millisecond or so, and old segments go only when
     /// [`apply_retention`](crate::QueueWriter::apply_retention) is called.
     pub background: bool,
+    /// What an append does in a queue that is full; it fails by default.
+    pub when_full: WhenFull,
     /// When what was appended becomes durable.
     pub sync: SyncPolicy,
 }
@@ -65,6 +78,7 @@ impl Default for WriterConfig {
             allocation_step: WriteOptions::default().step,
             background: true,
             sync: SyncPolicy::OnFlush,
+            when_full: WhenFull::Fail,
         }
     }
 }

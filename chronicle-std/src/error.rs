@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chronicle_core::{Damage, Error, FormatError, Holder, Object};
 use chronicle_sync::{Error as _, ErrorKind};
@@ -88,6 +89,17 @@ pub enum QueueError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The queue has reached the capacity that it was made with, and nothing in it may be removed:
+    /// readers, or the limits of the queue, hold its oldest segment. Nothing was appended; the same
+    /// call may be made again.
+    Full {
+        /// The queue.
+        path: PathBuf,
+        /// The limit in bytes.
+        capacity: u64,
+        /// How long the call has waited for room.
+        waited: Duration,
+    },
     /// Anything else that a queue says; see the message.
     Queue {
         /// The queue.
@@ -134,6 +146,7 @@ impl QueueError {
                     _ => io_error(source),
                 },
             },
+            Error::QueueFull { capacity } => Self::Full { path, capacity, waited: Duration::ZERO },
             other => Self::Queue { path, reason: Box::new(other) },
         }
     }
@@ -191,6 +204,17 @@ impl fmt::Display for QueueError {
                         write!(f, "; free some space and try again, nothing was lost")
                     }
                     _ => Ok(()),
+                }
+            }
+            Self::Full { path, capacity, waited } => {
+                write!(
+                    f,
+                    "{}: the queue is full: its limit is {capacity} bytes, and its oldest segment is still held",
+                    path.display()
+                )?;
+                match waited {
+                    &Duration::ZERO => Ok(()),
+                    waited => write!(f, "; waited {:.1} s for room", waited.as_secs_f64()),
                 }
             }
             Self::Queue { path, reason } => write!(f, "{}: {reason}", path.display()),

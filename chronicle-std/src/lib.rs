@@ -28,6 +28,7 @@ mod error;
 mod event_fd;
 mod event_set;
 mod fan_in;
+mod full;
 mod group_commit;
 mod housekeeping;
 mod members;
@@ -49,7 +50,7 @@ pub use chronicle_core::{
     WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
-pub use config::{ReaderConfig, SyncPolicy, WriterConfig};
+pub use config::{ReaderConfig, SyncPolicy, WhenFull, WriterConfig};
 pub use error::{QueueError, Reason};
 pub use event_set::EventSet;
 pub use fan_in::{FanIn, FanInWait};

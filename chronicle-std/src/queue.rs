@@ -225,7 +225,7 @@ fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueE
     let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;
-    QueueWriter::new(appender, path.to_owned(), config.sync)
+    QueueWriter::new(appender, path.to_owned(), config.sync, config.when_full)
 }
 
 /// Makes a queue, and the directories above it.

@@ -7,9 +7,10 @@ use chronicle_core::{
 };
 
 use crate::backend::Backend;
+use crate::full::with_room;
 use crate::group_commit::GroupCommit;
 use crate::housekeeping::Housekeeping;
-use crate::{QueueError, SyncPolicy};
+use crate::{QueueError, SyncPolicy, WhenFull};
 
 /// The appender that a [`QueueWriter`] drives.
 pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
@@ -23,6 +24,7 @@ pub struct QueueWriter {
     appender: WriterAppender,
     group: Option<GroupCommit>,
     path: PathBuf,
+    when_full: WhenFull,
 }
 
 impl QueueWriter {
@@ -30,6 +32,7 @@ impl QueueWriter {
         mut appender: WriterAppender,
         path: PathBuf,
         sync: SyncPolicy,
+        when_full: WhenFull,
     ) -> Result<Self, QueueError> {
         let mut group = None;
         if let SyncPolicy::Group { interval } = sync
@@ -39,7 +42,13 @@ impl QueueWriter {
             appender.supply().keep_for(started.syncer());
             group = Some(started);
         }
-        Ok(Self { appender, group, path })
+        Ok(Self { appender, group, path, when_full })
+    }
+
+    /// Says what appends and claims do from now on where the queue is full. Waiting sleeps in slices
+    /// of 1 to 20 ms; that is also how late a reader's commit is noticed.
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.when_full = when_full;
     }
 
     /// Appends a message and returns its sequence number. User types are 0x0100 to 0xFFFE.
@@ -49,13 +58,19 @@ impl QueueWriter {
     ///
     /// # Errors
     /// For a type or a size that is not valid, and where space runs out: nothing was appended and
-    /// the writer can go on. If the queue was taken from this writer, or a sync failed before, the
+    /// the writer can go on. [`QueueError::Full`] at once, or when the time to wait is up. If the queue was taken from this writer, or a sync failed before, the
     /// writer is of no more use.
     #[inline]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
-        self.appender
-            .append(type_id, payload)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        match self.appender.append(type_id, payload) {
+            Ok(seq) => Ok(seq),
+            Err(error) => {
+                let Self { appender, path, when_full, .. } = self;
+                with_room(appender, path, *when_full, error, |appender| {
+                    appender.append(type_id, payload)
+                })
+            }
+        }
     }
 
     /// Appends a message without waking readers that sleep: follow a batch of these with one
@@ -65,9 +80,15 @@ impl QueueWriter {
     /// As [`append`](Self::append).
     #[inline]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
-        self.appender
-            .append_quietly(type_id, payload)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        match self.appender.append_quietly(type_id, payload) {
+            Ok(seq) => Ok(seq),
+            Err(error) => {
+                let Self { appender, path, when_full, .. } = self;
+                with_room(appender, path, *when_full, error, |appender| {
+                    appender.append_quietly(type_id, payload)
+                })
+            }
+        }
     }
 
     /// Appends a message for each payload and wakes readers once at the end. Returns the sequence
@@ -100,9 +121,19 @@ impl QueueWriter {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn claim(&mut self, length: usize) -> Result<WriteClaim<'_>, QueueError> {
-        match self.appender.claim(length) {
-            Ok(claim) => Ok(WriteClaim { claim, path: &self.path }),
-            Err(error) => Err(QueueError::from_core(&self.path, error)),
+        let Self { appender, path, when_full, .. } = self;
+        // A claim that was waited for is let go and made again, which costs a few stores: it cannot
+        // be handed out of the arm in which the writer may have to be asked again.
+        if matches!(when_full, WhenFull::Wait(_))
+            && let Err(error) = appender.claim(length).map(drop)
+        {
+            with_room(appender, path, *when_full, error, |appender| {
+                appender.claim(length).map(drop)
+            })?;
+        }
+        match appender.claim(length) {
+            Ok(claim) => Ok(WriteClaim { claim, path }),
+            Err(error) => Err(QueueError::from_core(path, error)),
         }
     }
 
