@@ -118,9 +118,12 @@ pub(crate) struct TailArguments {
     #[arg(long, conflicts_with = "reader")]
     pub(crate) no_commit: bool,
     /// Where to begin, unless the reader has a position: earliest, latest, seq:N, or time:T, which is
-    /// the first message at T or later
-    #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = parse::start)]
-    pub(crate) from: Start,
+    /// the first message at T or later [default: earliest, with --reverse latest]
+    #[arg(long, value_name = "PLACE", value_parser = parse::start)]
+    pub(crate) from: Option<Start>,
+    /// Print what comes before the place, the newest first
+    #[arg(long, conflicts_with_all = ["reader", "follow"])]
+    pub(crate) reverse: bool,
     /// Print only messages that survive a power loss
     #[arg(long)]
     pub(crate) durable: bool,

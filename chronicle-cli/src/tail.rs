@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use chronicle_std::{Queue, QueueReader, ReaderConfig, Visibility, WaitOutcome, WriterStatus};
+use chronicle_std::{
+    Queue, QueueError, QueueReader, ReaderConfig, Start, Visibility, WaitOutcome, WriterStatus,
+};
 
 use crate::args::TailArguments;
 use crate::failure::{Failure, warn};
@@ -21,6 +23,9 @@ pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
         buffer: Vec::with_capacity(2 * BUFFER),
         commits: arguments.reader.is_some(),
     };
+    if arguments.reverse {
+        return run_backwards(&mut reader, &mut printed, arguments);
+    }
     let mut left = arguments.limit.unwrap_or(u64::MAX);
     let mut reported = None;
     let result = loop {
@@ -48,6 +53,10 @@ pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
                 }
             }
             Ok(None) => break Ok(()),
+            Err(gap @ QueueError::Gap { .. }) => {
+                printed.settle(&mut reader)?;
+                output::complain(&format!("warning: {gap}"));
+            }
             Err(error) => break Err(error),
         }
     };
@@ -56,13 +65,46 @@ pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
     Ok(result?)
 }
 
+/// Prints what comes before the reader's place, the newest message first.
+fn run_backwards(
+    reader: &mut QueueReader,
+    printed: &mut Printed,
+    arguments: &TailArguments,
+) -> Result<(), Failure> {
+    let mut reversed = reader.reversed()?;
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    let result = loop {
+        if left == 0 {
+            break Ok(());
+        }
+        match reversed.previous() {
+            Ok(message) => {
+                write_message(&mut printed.buffer, &message, arguments.format);
+                left -= 1;
+                if printed.buffer.len() >= BUFFER {
+                    printed.write()?;
+                }
+            }
+            Err(QueueError::NothingBefore { .. }) => break Ok(()),
+            Err(gap @ QueueError::Gap { .. }) => {
+                printed.write()?;
+                output::complain(&format!("warning: {gap}"));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    printed.write()?;
+    Ok(result?)
+}
+
 fn open(arguments: &TailArguments) -> Result<QueueReader, Failure> {
     let mut config = ReaderConfig::default();
     config.name.clone_from(&arguments.reader);
-    config.start = arguments.from;
     if arguments.durable {
         config.visibility = Visibility::Durable;
     }
+    let default = if arguments.reverse { Start::Latest } else { Start::Earliest };
+    config.start = arguments.from.unwrap_or(default);
     loop {
         match Queue::open_reader(&arguments.queue, config.clone()) {
             Err(error) if arguments.follow && error.is_not_found() => {
@@ -87,11 +129,17 @@ impl Printed {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        self.output.write_all(&self.buffer).map_err(|error| Failure::output(&error))?;
-        self.buffer.clear();
+        self.write()?;
         if self.commits {
             reader.commit()?;
         }
+        Ok(())
+    }
+
+    /// Writes what has gathered.
+    fn write(&mut self) -> Result<(), Failure> {
+        self.output.write_all(&self.buffer).map_err(|error| Failure::output(&error))?;
+        self.buffer.clear();
         Ok(())
     }
 }

@@ -160,6 +160,20 @@ pub enum Error<E> {
         /// Sequence number of the oldest record that is still there.
         oldest: u64,
     },
+    /// Messages were lost, and a repair has put a gap in their place. The reader stands behind it:
+    /// the next call goes on there, and a commit keeps that place.
+    Gap {
+        /// Sequence number of the first one that is lost.
+        first: u64,
+        /// Sequence number of the next one that is there.
+        next: u64,
+    },
+    /// Reading backwards: there is no record before this place, because older ones were removed or
+    /// never were.
+    NothingBefore {
+        /// Sequence number of the oldest record.
+        oldest: u64,
+    },
     /// The reader's position is not on this log: a power loss took records that it had read.
     Diverged {
         /// Epoch of the position.
@@ -301,6 +315,12 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
                 f,
                 "the records at this position were removed; the oldest one still there has seq {oldest}"
             ),
+            Self::Gap { first, next } => {
+                write!(f, "messages {first} to {} were lost; reading goes on with {next}", next - 1)
+            }
+            Self::NothingBefore { oldest } => {
+                write!(f, "there is nothing before seq {oldest}")
+            }
             Self::Diverged { epoch, seq } => write!(
                 f,
                 "the position (epoch {epoch}, seq {seq}) is not on this log: records that were read are gone; remove the reader to begin anew"

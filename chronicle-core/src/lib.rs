@@ -24,6 +24,7 @@ mod inspect;
 mod readers;
 mod recover;
 mod retention;
+mod reverse;
 mod seek;
 mod segment;
 mod start;
@@ -52,6 +53,7 @@ pub use recover::{Cut, RecoveryReport};
 pub use retention::{
     Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, plan_retention,
 };
+pub use reverse::Reversed;
 pub use seek::Sought;
 pub use start::Start;
 pub use supply::{

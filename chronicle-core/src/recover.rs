@@ -95,6 +95,8 @@ pub(crate) struct Cursor {
     /// What the records themselves say was durable.
     pub(crate) durable_seq: u64,
     pub(crate) records: u64,
+    /// Users' records of which only a gap is left.
+    pub(crate) lost: u64,
 }
 
 impl Cursor {
@@ -107,6 +109,7 @@ impl Cursor {
             time_max_ns: start.time_floor_ns,
             durable_seq: 0,
             records: 0,
+            lost: 0,
         }
     }
 }
@@ -128,8 +131,8 @@ pub(crate) fn step<R: Region>(
     {
         return Err(Fault::Checksum);
     }
-    if header.seq != *seq {
-        return Err(Fault::Seq { found: header.seq });
+    if header.seq != *seq || header.type_id == TypeId::GAP {
+        return step_over_gap(record, seq, epoch);
     }
     if header.type_id == TypeId::EPOCH {
         let payload = record.payload(region).and_then(EpochRecord::decode);
@@ -168,6 +171,25 @@ fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
     (durable_seq <= record.header().seq).then_some(durable_seq)
 }
 
+/// Moves over a record that stands in place of lost ones; whatever else has not the next sequence
+/// number is not part of the log.
+#[cold]
+fn step_over_gap(
+    record: &Record,
+    seq: &mut u64,
+    epoch: &mut u32,
+) -> core::result::Result<bool, Fault> {
+    let header = record.header();
+    if header.type_id != TypeId::GAP || header.seq < *seq {
+        return Err(Fault::Seq { found: header.seq });
+    }
+    if header.epoch < *epoch {
+        return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+    }
+    (*seq, *epoch) = (header.seq, header.epoch);
+    Ok(false)
+}
+
 /// Walks over whole records until there is none, or one is bad.
 pub(crate) fn walk<R: Region>(
     segment: &Segment<R>,
@@ -185,12 +207,14 @@ pub(crate) fn walk<R: Region>(
             }
             Slot::Record(record) => record,
         };
+        let expected = cursor.seq;
         if let Err(fault) =
             step(&segment.region, sealing, &record, &mut cursor.seq, &mut cursor.epoch)
         {
             return Some(fault);
         }
         cursor.records += 1;
+        cursor.lost += record.header().seq - expected;
         cursor.offset = record.end();
         if !record.header().type_id.is_user() {
             let durable_seq = watermark(&segment.region, &record).unwrap_or(0);
@@ -276,7 +300,7 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     let walked = recovery.walk_from(first, newest)?;
     let Walked { mut segment, cursor, fault, sealed, segments_checked } = walked;
 
-    let Cursor { offset, seq, epoch, time_max_ns, durable_seq, records } = cursor;
+    let Cursor { offset, seq, epoch, time_max_ns, durable_seq, records, .. } = cursor;
     let end = Position { segment: segment.id, offset, seq, epoch };
     // Looked at before anything is changed.
     let followers = recovery.followers(&segment)?;

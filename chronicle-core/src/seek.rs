@@ -17,7 +17,8 @@ use crate::tailer::{Passed, Tailer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sought {
-    /// Whether the record that was looked for is there. If not, it has not been appended yet: the
+    /// Whether the record that was looked for is there, or known to be lost, which reading then
+    /// tells. If not, it has not been appended yet: the
     /// reader waits for it, and passes over what comes before.
     pub found: bool,
     /// Records that were read on the way and passed over.
@@ -73,9 +74,8 @@ impl<P: Platform> Tailer<P> {
 
     /// Goes back by so many records, or to the very first one of the queue if there are fewer.
     ///
-    /// Records cannot be read backwards, since nothing behind a record says where it begins: each
-    /// call costs as much as [`seek_seq`](Self::seek_seq). To read many backwards, go back by many
-    /// and read them forwards.
+    /// Each call costs as much as [`seek_seq`](Self::seek_seq); to read many records backwards there
+    /// is [`reversed`](Self::reversed).
     ///
     /// # Errors
     /// As [`seek_seq`](Self::seek_seq).

@@ -6,7 +6,7 @@ mod waiting;
 
 pub use park_any::{NotifyView, ParkAny, Sleeper};
 
-use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal};
+use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal, TypeId};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{ErrorKind, Platform, Storage};
@@ -253,9 +253,10 @@ impl<P: Platform> Tailer<P> {
 
     /// The next record, or `None` if there is none yet.
     ///
-    /// On an error the reader stays where it is.
+    /// On an error the reader stays where it is, except at a gap.
     ///
     /// # Errors
+    /// [`Error::Gap`] once where messages were lost: the next call goes on behind them.
     /// [`Error::Damaged`] with the place; [`Error::FellBehind`] if the next segment was removed; the
     /// platform's where a segment is opened.
     #[inline]
@@ -271,11 +272,15 @@ impl<P: Platform> Tailer<P> {
                 }
                 Slot::Record(record) => {
                     let region = &self.segment.region;
+                    let expected = self.seq;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
                         Ok(is_user) => {
                             self.offset = record.end();
                             if self.is_wanted(&record, is_user) {
                                 break record;
+                            }
+                            if !is_user {
+                                self.tell_of_gap(expected)?;
                             }
                         }
                         Err(fault) => self.leave_at_seal(fault)?,
@@ -380,6 +385,20 @@ impl<P: Platform> Tailer<P> {
         }
     }
 
+    /// Behind a record of the queue's own: whether messages are missing that somebody wants.
+    #[cold]
+    fn tell_of_gap(&mut self, expected: u64) -> Result<(), P> {
+        if self.seq == expected {
+            return Ok(());
+        }
+        // The record before the gap is not the one before the next record any more.
+        self.last_read = None;
+        if self.seq > self.first_wanted {
+            return Err(Error::Gap { first: expected.max(self.first_wanted), next: self.seq });
+        }
+        Ok(())
+    }
+
     /// Takes note of a record before the first one that is wanted; whether it is that one itself.
     #[cold]
     fn pass_over(&mut self, record: &Record, is_user: bool) -> bool {
@@ -422,11 +441,19 @@ impl<P: Platform> Tailer<P> {
                     if header.type_id.is_user() && (header.seq >= self.first_wanted || reached) {
                         return Ok(true);
                     }
+                    // `next` tells of it.
+                    if header.type_id == TypeId::GAP && header.seq > self.seq.max(self.first_wanted)
+                    {
+                        return Ok(true);
+                    }
                     let region = &self.segment.region;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
                         Ok(is_user) => {
                             self.offset = record.end();
                             self.pass_over(&record, is_user);
+                            if record.header().type_id == TypeId::GAP {
+                                self.last_read = None;
+                            }
                         }
                         Err(fault) => self.leave_at_seal(fault)?,
                     }
@@ -511,15 +538,23 @@ impl<P: Platform> Tailer<P> {
     }
 
     fn sealing_of_segment(&self) -> Sealing {
-        if self.verify { self.segment.sealing(&self.geometry) } else { None }
+        self.sealing_of(&self.segment)
+    }
+
+    /// How this reader verifies records of a segment; `None` if it does not.
+    pub(crate) fn sealing_of<R: chronicle_sync::Region>(&self, segment: &Segment<R>) -> Sealing {
+        if self.verify { segment.sealing(&self.geometry) } else { None }
     }
 
     /// Goes to the head. A writer at full speed may keep moving it, so after so many records this
     /// place counts as the newest.
     pub(crate) fn skip_to_end(&mut self) -> Result<(), P> {
         for _ in 0..MOST_SKIPPED {
-            if self.next()?.is_none() {
-                break;
+            match self.next() {
+                Ok(None) => break,
+                // Whoever begins behind the newest record has no use for what was lost before.
+                Ok(Some(_)) | Err(Error::Gap { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -23,6 +23,8 @@ pub struct Verification {
     pub records: u64,
     /// Bytes that these take, headers and padding included.
     pub bytes: u64,
+    /// Users' records that are known to be lost: a repair has put gaps in their places.
+    pub lost: u64,
     /// Readers' files that were found whole.
     pub readers: u32,
     /// Faults, of which `visit` was told.
@@ -130,6 +132,7 @@ pub fn verify<P: Platform>(
         let mut fault = walk(&segment, &geometry, &mut cursor, until);
         report.segments += 1;
         report.records += cursor.records;
+        report.lost += cursor.lost;
         report.bytes += cursor.offset - SEG_DATA_OFFSET;
         match seal {
             Seal::At(sealed_at) if fault.is_none() && cursor.offset < sealed_at => {

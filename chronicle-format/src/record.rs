@@ -70,6 +70,9 @@ impl TypeId {
     pub const EPOCH: Self = Self(0x0001);
     /// A writer's note of what was durable; see [`WatermarkRecord`].
     pub const WATERMARK: Self = Self(0x0002);
+    /// Stands in place of records that were lost: a repair puts it there. Its sequence number is
+    /// that of the next record that is there, its epoch the one in force behind it.
+    pub const GAP: Self = Self(0x0003);
     /// Padding: bytes that carry nothing.
     pub const PADDING: Self = Self(0xFFFF);
     /// The type that the command line uses unless told otherwise.

@@ -182,6 +182,7 @@ fn every_constant_has_the_value_of_the_code() {
         ("CHECKPOINT_SLOTS", CHECKPOINT_SLOTS.map(|at| at.to_string()).join(", ")),
         ("READER_SLOTS", READER_SLOTS.map(|at| at.to_string()).join(", ")),
         ("TypeId::EPOCH", hex(TypeId::EPOCH)),
+        ("TypeId::GAP", hex(TypeId::GAP)),
         ("TypeId::PADDING", hex(TypeId::PADDING)),
         ("TypeId::DEFAULT", hex(TypeId::DEFAULT)),
         ("lowest user type id", hex(TypeId::from_stored(first_user))),

@@ -100,6 +100,23 @@ pub enum QueueError {
         /// How long the call has waited for room.
         waited: Duration,
     },
+    /// Messages were lost, and a repair has put a gap in their place. The reader stands behind it:
+    /// the next call goes on there, and a commit keeps that place.
+    Gap {
+        /// The queue.
+        path: PathBuf,
+        /// Sequence number of the first message that is lost.
+        first: u64,
+        /// Sequence number of the next message that is there.
+        next: u64,
+    },
+    /// Reading backwards: there is no message before this place.
+    NothingBefore {
+        /// The queue.
+        path: PathBuf,
+        /// Sequence number of the oldest message.
+        oldest: u64,
+    },
     /// Anything else that a queue says; see the message.
     Queue {
         /// The queue.
@@ -146,6 +163,8 @@ impl QueueError {
                     _ => io_error(source),
                 },
             },
+            Error::Gap { first, next } => Self::Gap { path, first, next },
+            Error::NothingBefore { oldest } => Self::NothingBefore { path, oldest },
             Error::QueueFull { capacity } => Self::Full { path, capacity, waited: Duration::ZERO },
             other => Self::Queue { path, reason: Box::new(other) },
         }
@@ -205,6 +224,15 @@ impl fmt::Display for QueueError {
                     }
                     _ => Ok(()),
                 }
+            }
+            Self::Gap { path, first, next } => write!(
+                f,
+                "{}: messages {first} to {} were lost, as a repair has found; reading goes on with {next}",
+                path.display(),
+                next.saturating_sub(1)
+            ),
+            Self::NothingBefore { path, oldest } => {
+                write!(f, "{}: there is nothing before seq {oldest}", path.display())
             }
             Self::Full { path, capacity, waited } => {
                 write!(

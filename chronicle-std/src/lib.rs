@@ -46,7 +46,7 @@ mod writer;
 pub use chronicle_core::{
     Cut, DEFAULT_SEGMENT_SIZE, Damage, Fate, Fault, FromSource, Hold, Holder, MergeKey, Merged,
     MessageView, Patience, Position, ReaderPolicy, RecoveryReport, Rejection, RetentionPlan,
-    RetentionPolicy, RetentionReport, Sought, SourceId, Start, Verification, Visibility,
+    RetentionPolicy, RetentionReport, Reversed, Sought, SourceId, Start, Verification, Visibility,
     WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
@@ -56,7 +56,7 @@ pub use event_set::EventSet;
 pub use fan_in::{FanIn, FanInWait};
 pub use members::{MemberId, WaitEvent};
 pub use queue::Queue;
-pub use reader::QueueReader;
+pub use reader::{QueueReader, ReverseReader};
 pub use report::{QueueReport, ReaderState};
 #[cfg(feature = "async")]
 pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};

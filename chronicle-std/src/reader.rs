@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chronicle_core::{
-    MessageView, Position, Sought, Tailer, WaitOutcome, WaitStrategy, WriterStatus,
+    MessageView, Position, Reversed, Sought, Tailer, WaitOutcome, WaitStrategy, WriterStatus,
 };
 use chronicle_sync::{Clock, Instant, Platform};
 
@@ -27,6 +27,7 @@ impl QueueReader {
     /// is copied.
     ///
     /// # Errors
+    /// [`QueueError::Gap`] once where messages were lost: the next call goes on behind them.
     /// [`QueueError::Corrupt`] with the place; the reader stays before it. If messages at its
     /// position were removed, an error that names the oldest one still there.
     #[inline]
@@ -111,6 +112,16 @@ impl QueueReader {
         self.tailer.read_all(limit, each).map_err(|error| QueueError::from_core(&self.path, error))
     }
 
+    /// Reads backwards from where this reader is, which stays there.
+    ///
+    /// # Errors
+    /// If what lies before that place was removed, or cannot be opened.
+    pub fn reversed(&mut self) -> Result<ReverseReader<'_>, QueueError> {
+        let reversed = self.tailer.reversed();
+        let reversed = reversed.map_err(|error| QueueError::from_core(&self.path, error))?;
+        Ok(ReverseReader { reversed, path: &self.path })
+    }
+
     /// Waits until there is a message, at most for `timeout`.
     ///
     /// # Errors
@@ -167,4 +178,31 @@ impl QueueReader {
 /// When a time-out is over.
 pub(crate) fn deadline(clock: &impl Clock, timeout: Option<Duration>) -> Instant {
     timeout.map_or(Instant::NEVER, |timeout| clock.now().after(timeout))
+}
+
+/// Reads the messages before a place, the newest first.
+pub struct ReverseReader<'r> {
+    reversed: Reversed<'r, Backend>,
+    path: &'r Path,
+}
+
+impl ReverseReader<'_> {
+    /// The message before the place, which moves in front of it. The view borrows the mapped file.
+    ///
+    /// Each message is read about twice on the way, however many there are: see
+    /// [`Reversed`] for what a missing index costs.
+    ///
+    /// # Errors
+    /// [`QueueError::NothingBefore`] at the oldest message; [`QueueError::Gap`] once where messages
+    /// were lost; [`QueueError::Corrupt`] with the place of damage, behind which this stays.
+    pub fn previous(&mut self) -> Result<MessageView<'_>, QueueError> {
+        self.reversed.previous().map_err(|error| QueueError::from_core(self.path, error))
+    }
+
+    /// The place in front of the last message that was given: [`QueueReader::seek_seq`] with its
+    /// sequence number goes forwards from there.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.reversed.position()
+    }
 }

@@ -26,7 +26,13 @@ impl<P: Platform> Tailer<P> {
             };
             let (mut seq, mut epoch) = (self.seq, self.epoch);
             match step(&self.segment.region, self.sealing, &record, &mut seq, &mut epoch) {
-                Ok(_) => {
+                // What was settled at is a gap: it is told here, as by `next`.
+                Ok(false) => {
+                    let expected = self.seq;
+                    (self.offset, self.seq, self.epoch) = (record.end(), seq, epoch);
+                    self.tell_of_gap(expected)?;
+                }
+                Ok(true) => {
                     let header = record.header();
                     return Ok(Some(Peeked { seq: header.seq, timestamp_ns: header.timestamp_ns }));
                 }
