@@ -173,6 +173,9 @@ pub(crate) struct CreateArguments {
     /// [default: 1GiB]
     #[arg(long, value_name = "BYTES", value_parser = parse::byte_count)]
     pub(crate) retain: Option<u64>,
+    /// Remove segments of which every message is older, as in 12h or 7d, and readers have passed
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    pub(crate) retain_age: Option<Duration>,
     /// Refuse to grow beyond this; 0 for no limit [default: 0]
     #[arg(long, value_name = "BYTES", value_parser = parse::byte_count)]
     pub(crate) capacity: Option<u64>,

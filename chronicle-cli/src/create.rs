@@ -15,6 +15,8 @@ pub(crate) fn run(arguments: &CreateArguments) -> Result<(), Failure> {
     if let Some(bytes) = arguments.retain {
         config.retention.max_bytes = Some(bytes).filter(|bytes| *bytes > 0);
     }
+    let age = arguments.retain_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    config.retention.max_age_ns = age.filter(|age| *age > 0);
     config.retention.capacity_bytes = arguments.capacity.filter(|bytes| *bytes > 0);
     let writer = Queue::create(&arguments.queue, config)?;
     output::print(&format!(

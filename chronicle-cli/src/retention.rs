@@ -40,6 +40,7 @@ struct PlanView {
     keep_from: u32,
     max_bytes: Option<u64>,
     max_segments: Option<u64>,
+    max_age_ns: Option<u64>,
     capacity_bytes: Option<u64>,
     held_by: Option<String>,
     segments: Vec<SegmentView>,
@@ -51,7 +52,7 @@ impl PlanView {
         let mut next = Some(plan.oldest);
         while let Some(id) = next.filter(|id: &SegmentId| *id <= plan.head) {
             let fate = plan.fate(id);
-            let removable = fate == Fate::Removable;
+            let removable = matches!(fate, Fate::Removable | Fate::Expired);
             if removable || !removable_only {
                 segments.push(SegmentView { segment: id.get(), removable, reason: reason(&fate) });
             }
@@ -63,6 +64,7 @@ impl PlanView {
             keep_from: plan.keep_from().get(),
             max_bytes: plan.policy.max_bytes,
             max_segments: plan.policy.max_segments,
+            max_age_ns: plan.policy.max_age_ns,
             capacity_bytes: plan.policy.capacity_bytes,
             held_by: plan.holder.as_ref().map(ToString::to_string),
             segments,
@@ -73,6 +75,9 @@ impl PlanView {
 fn reason(fate: &Fate) -> String {
     match fate {
         Fate::Removable => "may go: the limits ask for it and nobody holds it".to_owned(),
+        Fate::Expired => {
+            "may go: all of it is older than the age limit, and nobody holds it".to_owned()
+        }
         Fate::InUse => "stays: it is being written to".to_owned(),
         Fate::WithinLimits => "stays: it is within the limits".to_owned(),
         Fate::HeldBy(name) => format!("stays: reader '{name}' has not passed it"),

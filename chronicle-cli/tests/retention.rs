@@ -70,6 +70,42 @@ fn a_queue_with_a_limit_refuses_to_grow_and_says_why() {
 }
 
 #[test]
+fn segments_older_than_the_age_limit_go_and_why_says_so() {
+    let place = Place::new();
+    let queue = place.queue();
+    let limits = ["--segment-size", "64K", "--retain", "0", "--retain-age", "1500ms"];
+    run(["create", &queue].into_iter().chain(limits), b"").succeeded();
+    let mut writer = support::Running::start(["append", &queue]);
+    writer.write(&lines(1, 3000));
+    let started = Instant::now();
+    let wait_until = |there: &dyn Fn(usize) -> bool| {
+        while !there(segments(&place)) {
+            assert!(started.elapsed() < Duration::from_secs(30), "{} segments", segments(&place));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait_until(&|count| count > 5);
+    // The one that is being written to stays, and the one that is prepared behind it.
+    wait_until(&|count| count <= 2);
+    assert!(started.elapsed() > Duration::from_millis(1400), "{:?}", started.elapsed());
+    assert_eq!(writer.finish().code, Some(0));
+
+    let tail = ["tail", &queue, "--reader", "slow", "--limit", "1"];
+    run(tail, b"").succeeded();
+    let mut writer = support::Running::start(["append", &queue]);
+    writer.write(&lines(2, 1000));
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(writer.finish().code, Some(0));
+    let why = run(["retention", "why", &queue], b"").succeeded();
+    assert!(why.text().contains("reader 'slow' has not passed it"), "{}", why.text());
+    run(["readers", "rm", &queue, "slow"], b"").succeeded();
+    let why = run(["retention", "why", &queue], b"").succeeded();
+    assert!(why.text().contains("all of it is older than the age limit"), "{}", why.text());
+    run(["retention", "apply", &queue], b"").succeeded();
+    assert_eq!(segments(&place), 1);
+}
+
+#[test]
 fn an_active_reader_is_not_removed() {
     let place = Place::new();
     let queue = place.queue();

@@ -17,6 +17,7 @@ use chronicle_sync::{
 pub use claim::Claim;
 
 use crate::Result;
+use crate::age;
 use crate::control::{Control, News, absent, check_notify, check_size, waiters};
 use crate::durable::Syncer;
 use crate::error::{Error, Operation};
@@ -149,6 +150,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if let Some((oldest, _)) = segment_range(&platform)? {
             control.set_floor(oldest);
         }
+        age::forget_after(&control, tail.segment.id);
         control.set_writer_boot(platform.clock().boot());
         // Whatever failed to be synced in this boot has reached the medium by now.
         control.set_poisoned_boot(0);

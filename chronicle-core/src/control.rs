@@ -2,9 +2,9 @@
 
 use chronicle_format::layout::{control, notify};
 use chronicle_format::{
-    CONTROL_FILE_SIZE, ControlFlags, ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE,
-    NotifyHeader, Object, Position, RECORD_ALIGN, RetentionPolicy, SEG_DATA_OFFSET, SegmentId,
-    SegmentSize,
+    AGE_SAMPLES, AGE_SAMPLES_OFFSET, AgeClock, AgeSample, CONTROL_FILE_SIZE, ControlFlags,
+    ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Object, Position,
+    RECORD_ALIGN, RetentionPolicy, SEG_DATA_OFFSET, SegmentId, SegmentSize,
 };
 use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::seqlock::{self, TRIES};
@@ -138,6 +138,16 @@ impl<R: Region> Control<R> {
         SegmentId::new(self.u64(control::SEGMENT_FLOOR)).ok()
     }
 
+    /// The clock by which segments age, as it was read last.
+    pub(crate) fn age_clock(&self) -> Option<AgeClock> {
+        AgeClock::decode(&self.region.copy_bytes(AgeClock::OFFSET as u64)?)
+    }
+
+    /// A sample of that clock.
+    pub(crate) fn age_sample(&self, slot: usize) -> Option<AgeSample> {
+        AgeSample::decode(&self.region.copy_bytes(age_sample_at(slot)?)?)
+    }
+
     pub(crate) fn frontier(&self) -> Option<Frontier> {
         let bits = self.u64(control::FRONTIER);
         let is_whole = self.u64(control::FRONTIER_COMPLEMENT) == !bits;
@@ -199,6 +209,18 @@ impl<R: RegionMut> Control<R> {
         self.region.store_bytes(RetentionPolicy::OFFSET as u64, &policy.encode());
     }
 
+    pub(crate) fn set_age_clock(&self, clock: &AgeClock) {
+        self.region.store_bytes(AgeClock::OFFSET as u64, &clock.encode());
+    }
+
+    /// Stores a sample, or takes one away.
+    pub(crate) fn set_age_sample(&self, slot: usize, sample: Option<&AgeSample>) {
+        if let Some(at) = age_sample_at(slot) {
+            let bytes = sample.map_or([0; AgeSample::SIZE], AgeSample::encode);
+            self.region.store_bytes(at, &bytes);
+        }
+    }
+
     pub(crate) fn set_barrier(&self, barrier: Barrier) {
         let asymmetric = u32::from(barrier == Barrier::Asymmetric);
         self.region.publish_u32(control::ASYMMETRIC_BARRIER as u64, asymmetric);
@@ -236,6 +258,10 @@ impl<R: RegionMut> Control<R> {
             words.store(seq);
         }
     }
+}
+
+fn age_sample_at(slot: usize) -> Option<u64> {
+    (slot < AGE_SAMPLES).then_some((AGE_SAMPLES_OFFSET + slot * AgeSample::SIZE) as u64)
 }
 
 /// What is wrong with a floor that lies above every segment.

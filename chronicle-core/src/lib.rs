@@ -13,6 +13,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod age;
 mod appender;
 mod control;
 mod create;

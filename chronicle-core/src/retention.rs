@@ -7,6 +7,7 @@ use chronicle_format::{
 use chronicle_sync::{Error as _, ErrorKind, ObjectKind, Platform, Region, Storage};
 
 use crate::Result;
+use crate::age;
 use crate::control::{Control, Hint, view_control};
 use crate::error::{Error, Operation};
 use crate::segment::{Geometry, segment_range, view_segment};
@@ -17,6 +18,8 @@ use crate::segment::{Geometry, segment_range, view_segment};
 pub enum Fate {
     /// A limit asks for it to go and nobody holds it.
     Removable,
+    /// All its records are older than the age limit, and nobody holds it.
+    Expired,
     /// It is being written to, or is prepared for that.
     InUse,
     /// No limit asks for it to go.
@@ -39,6 +42,8 @@ pub struct RetentionPlan {
     pub head: SegmentId,
     /// The limits ask for everything below this one to go.
     pub limits_keep_from: SegmentId,
+    /// Of these, everything below this one is older than the age limit.
+    pub age_keeps_from: SegmentId,
     /// Readers hold everything from this one on; none that registered is before it.
     pub readers_keep_from: SegmentId,
     /// Who holds that one, if anybody does.
@@ -82,7 +87,7 @@ impl RetentionPlan {
     #[must_use]
     pub fn fate(&self, id: SegmentId) -> Fate {
         if id < self.keep_from() {
-            return Fate::Removable;
+            return if id < self.age_keeps_from { Fate::Expired } else { Fate::Removable };
         }
         match &self.holder {
             _ if id >= self.head => Fate::InUse,
@@ -133,6 +138,11 @@ pub fn apply_retention<P: Platform>(
         Err(error) if error.kind() == ErrorKind::Locked => None,
         Err(error) => return Err(Error::platform(Object::Control, Operation::Lock)(error)),
     };
+    if alone.is_some()
+        && let Some(max_age_ns) = control.retention()?.max_age_ns
+    {
+        age::take_sample(platform, &control, max_age_ns);
+    }
     let first = plan(platform, &control, &mut lapsed, false)?;
     if alone.is_none() || first.keep_from() == first.oldest {
         return Ok(RetentionReport { plan: first, removed: 0 });
@@ -178,13 +188,17 @@ fn plan<P: Platform, R: Region>(
     let by_bytes = policy.max_bytes.map(|bytes| bytes / control.segment_size().bytes());
     let limits = [by_bytes, policy.max_segments];
     let kept = limits.into_iter().flatten().min().unwrap_or(count).clamp(1, count);
-    let limits_keep_from = SegmentId::new(u64::from(head.get()) + 1 - kept).unwrap_or(head);
+    let sizes_keep_from = SegmentId::new(u64::from(head.get()) + 1 - kept).unwrap_or(head);
+    let expired = policy.max_age_ns.and_then(|max| age::expired_before(platform, control, max));
+    let age_keeps_from = expired.unwrap_or(oldest).clamp(oldest, head);
+    let limits_keep_from = sizes_keep_from.max(age_keeps_from);
 
     let mut plan = RetentionPlan {
         policy,
         oldest,
         head,
         limits_keep_from,
+        age_keeps_from,
         readers_keep_from: head,
         holder: None,
         holder_unreadable: false,

@@ -128,7 +128,7 @@ layouts! {
         SEAL: u64 = 56,
     }
     /// `control.meta`.
-    control[576] {
+    control[592] {
         /// "CHRONCTL".
         MAGIC: u64 = 0,
         /// Version of the control layout and of the queue as a whole.
@@ -179,10 +179,29 @@ layouts! {
         RETAIN_SEGMENTS: u64 = 520,
         /// No roll while segments would take more bytes than this; 0: no limit.
         CAPACITY_BYTES: u64 = 528,
-        /// CRC-32C of bytes 512..536.
-        POLICY_CRC: u32 = 536,
+        /// Segments are removed when all their records are older than this; 0: no limit.
+        RETAIN_AGE_NS: u64 = 536,
+        /// CRC-32C of bytes 512..544.
+        POLICY_CRC: u32 = 544,
         /// Segments below this one are being removed or gone.
-        SEGMENT_FLOOR: u64 = 544,
+        SEGMENT_FLOOR: u64 = 552,
+        /// The clock by which segments age, as it was read last.
+        AGE_CLOCK_NS: u64 = 560,
+        /// The monotonic clock at that moment.
+        AGE_MONOTONIC_NS: u64 = 568,
+        /// The boot of that reading.
+        AGE_BOOT: u64 = 576,
+        /// CRC-32C of bytes 560..584.
+        AGE_CRC: u32 = 584,
+    }
+    /// A sample of the age clock in `control.meta`.
+    age_sample[16] {
+        /// The moment, by the age clock.
+        AGE_NS: u64 = 0,
+        /// The segment that was being written to, or one before it.
+        SEGMENT: u32 = 8,
+        /// CRC-32C of bytes 0..12.
+        CRC: u32 = 12,
     }
     /// `notify.meta`.
     notify[512] {

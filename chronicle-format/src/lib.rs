@@ -24,6 +24,7 @@ compile_error!(
     "Chronicle's files are little-endian and are mapped as they are: big-endian hosts are not supported"
 );
 
+mod age;
 mod bytes;
 mod checkpoint;
 mod control;
@@ -42,6 +43,7 @@ mod retention;
 mod segment;
 mod size;
 
+pub use age::{AGE_SAMPLES, AGE_SAMPLES_OFFSET, AgeClock, AgeSample};
 pub use checkpoint::{CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint};
 pub use control::{
     CONTROL_FILE_SIZE, CTRL_VERSION, ControlFlags, ControlHeader, Frontier, InitState,

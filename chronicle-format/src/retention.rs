@@ -13,13 +13,15 @@ pub struct RetentionPolicy {
     pub max_bytes: Option<u64>,
     /// Remove what is behind while there are more than so many segments.
     pub max_segments: Option<u64>,
+    /// Remove segments of which every record is older than so many nanoseconds.
+    pub max_age_ns: Option<u64>,
     /// Refuse to roll when segments would take more than so many bytes.
     pub capacity_bytes: Option<u64>,
 }
 
 impl Default for RetentionPolicy {
     fn default() -> Self {
-        Self { max_bytes: Some(1 << 30), max_segments: None, capacity_bytes: None }
+        Self { max_bytes: Some(1 << 30), ..Self::KEEP_ALL }
     }
 }
 
@@ -28,12 +30,13 @@ const CRC: usize = control::POLICY_CRC - START;
 
 impl RetentionPolicy {
     /// Keeps everything.
-    pub const KEEP_ALL: Self = Self { max_bytes: None, max_segments: None, capacity_bytes: None };
+    pub const KEEP_ALL: Self =
+        Self { max_bytes: None, max_segments: None, max_age_ns: None, capacity_bytes: None };
 
     /// Offset in `control.meta` in bytes.
     pub const OFFSET: usize = START;
     /// Bytes that [`encode`](Self::encode) gives and [`decode`](Self::decode) takes.
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 40;
 
     /// The policy as it is stored. A limit of 0 means that there is none.
     #[must_use]
@@ -43,6 +46,7 @@ impl RetentionPolicy {
             (control::RETAIN_BYTES, self.max_bytes),
             (control::RETAIN_SEGMENTS, self.max_segments),
             (control::CAPACITY_BYTES, self.capacity_bytes),
+            (control::RETAIN_AGE_NS, self.max_age_ns),
         ];
         for (at, limit) in limits {
             put(&mut bytes, at - START, limit.unwrap_or(0).to_le_bytes());
@@ -64,6 +68,7 @@ impl RetentionPolicy {
         Ok(Self {
             max_bytes: limit(control::RETAIN_BYTES),
             max_segments: limit(control::RETAIN_SEGMENTS),
+            max_age_ns: limit(control::RETAIN_AGE_NS),
             capacity_bytes: limit(control::CAPACITY_BYTES),
         })
     }
@@ -75,8 +80,12 @@ mod tests {
 
     #[test]
     fn a_policy_survives_a_round_trip_and_a_flipped_bit_is_refused() {
-        let policy =
-            RetentionPolicy { max_bytes: Some(5), max_segments: None, capacity_bytes: Some(7) };
+        let policy = RetentionPolicy {
+            max_bytes: Some(5),
+            max_age_ns: Some(6),
+            capacity_bytes: Some(7),
+            ..RetentionPolicy::KEEP_ALL
+        };
         let good = policy.encode();
         assert_eq!(RetentionPolicy::decode(&good), Ok(policy));
         for bit in 0..(CRC + 4) * 8 {

@@ -33,6 +33,10 @@ const RETRY: Duration = Duration::from_millis(100);
 const RETENTION: Duration = Duration::from_millis(20);
 /// Where readers hold what the limits ask for, it is looked at again after this time.
 const RETENTION_BLOCKED: Duration = Duration::from_millis(500);
+/// Where segments age, they are looked at so many times in the time that they may live, but not
+/// more often than every 50 ms nor less often than this.
+const AGE_LOOKS: u64 = 64;
+const LONGEST_AGE_LOOK: Duration = Duration::from_secs(10);
 /// The tag under which segments to unmap are handed over: any will do.
 const RETIRED: u32 = 0;
 /// The tag under which the writer says that the queue is full: any will do.
@@ -45,7 +49,20 @@ struct Shared {
     /// Where segments that the writer has left are kept open until they were synced.
     syncer: OnceLock<SharedSyncer>,
     full: Handoff<()>,
+    /// The writer holds its lock: segments may be removed.
+    opened: OnceLock<()>,
     stop: OnceLock<()>,
+}
+
+/// Tells the thread that the writer is open.
+pub(crate) struct Opened(Option<Arc<Shared>>);
+
+impl Opened {
+    pub(crate) fn tell(&self) {
+        if let Some(shared) = &self.0 {
+            let _ = shared.opened.set(());
+        }
+    }
 }
 
 /// The writer's side: a supply of prepared segments, if one is wanted. Dropping it ends the thread.
@@ -69,6 +86,7 @@ impl Housekeeping {
             retired: Handoff::new(),
             syncer: OnceLock::new(),
             full: Handoff::new(),
+            opened: OnceLock::new(),
             stop: OnceLock::new(),
         });
         let worker = Worker {
@@ -77,6 +95,7 @@ impl Housekeeping {
             leases: Leases::default(),
             rolled: false,
             blocked: false,
+            age_look: Some(Duration::ZERO),
             last_retention: Instant::now(),
         };
         let thread = thread::Builder::new()
@@ -84,6 +103,11 @@ impl Housekeeping {
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         Ok(Self(Some(Running { shared, thread: Some(thread) })))
+    }
+
+    /// To be told when the writer has opened.
+    pub(crate) fn opened(&self) -> Opened {
+        Opened(self.0.as_ref().map(|running| Arc::clone(&running.shared)))
     }
 }
 
@@ -183,6 +207,9 @@ struct Worker {
     rolled: bool,
     /// A reader held what the limits asked for.
     blocked: bool,
+    /// How often segments are looked at because they age. At once when the writer has opened, and
+    /// not at all where no limit asks for it.
+    age_look: Option<Duration>,
     last_retention: Instant,
 }
 
@@ -220,7 +247,8 @@ impl Worker {
                 thread::sleep(LOOK);
             } else {
                 // Asked in the meantime, it returns at once.
-                thread::park_timeout(if self.blocked { RETENTION_BLOCKED } else { SLICE });
+                let slice = if self.blocked { RETENTION_BLOCKED } else { SLICE };
+                thread::park_timeout(self.age_look.unwrap_or(slice).clamp(ALERT, slice));
             }
         }
     }
@@ -235,12 +263,20 @@ impl Worker {
     }
 
     /// Removes old segments, if it is time to look at them. The writer's lock is held by this process
-    /// for as long as segments can have been rolled out of.
+    /// from the moment at which it is open, and for as long as segments can have been rolled out of.
     fn retain(&mut self) {
         let waited = self.last_retention.elapsed();
-        if self.rolled && waited >= RETENTION || self.blocked && waited >= RETENTION_BLOCKED {
+        let ages =
+            self.shared.opened.get().is_some() && self.age_look.is_some_and(|time| waited >= time);
+        let blocked = self.blocked && waited >= RETENTION_BLOCKED;
+        if self.rolled && waited >= RETENTION || blocked || ages {
             let leases = &mut self.leases;
             let report = apply_retention(&self.platform, |reader| leases.lapsed(reader));
+            // Where it cannot be known whether there is a limit, the next look is soon enough.
+            let max_age = report.as_ref().map_or(Some(0), |report| report.plan.policy.max_age_ns);
+            self.age_look = max_age.map(|nanoseconds| {
+                Duration::from_nanos(nanoseconds / AGE_LOOKS).clamp(ALERT, LONGEST_AGE_LOOK)
+            });
             // Where it fails it is tried again; the queue grows meanwhile and says so when it is full.
             self.blocked = report
                 .map_or(true, |report| report.plan.keep_from() < report.plan.limits_keep_from);

@@ -223,8 +223,10 @@ fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueErr
 fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
     let platform = backend::open(path)?;
     let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
+    let opened = supply.opened();
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;
+    opened.tell();
     QueueWriter::new(appender, path.to_owned(), config.sync, config.when_full)
 }
 

@@ -1,4 +1,4 @@
-//! A platform whose wall clock shows what a test says.
+//! A platform whose clocks show what a test says.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,22 +6,36 @@ use std::rc::Rc;
 use chronicle_platform_linux::{LinuxClock, LinuxError, LinuxPark, LinuxPlatform, LinuxStorage};
 use chronicle_sync::{Clock, Instant, Platform};
 
-/// A wall clock that is set by hand; the rest of time is the system's.
+/// A wall clock that is set by hand. The rest of time is the system's, with what a test adds to it.
 #[derive(Clone)]
 pub struct SetClock {
     inner: LinuxClock,
     wall: Rc<Cell<u64>>,
+    passed: Rc<Cell<u64>>,
+    boot: Rc<Cell<u64>>,
 }
 
 impl SetClock {
     pub fn set(&self, nanoseconds: u64) {
         self.wall.set(nanoseconds);
     }
+
+    /// Lets time go by, on both clocks.
+    pub fn pass(&self, nanoseconds: u64) {
+        self.wall.set(self.wall.get() + nanoseconds);
+        self.passed.set(self.passed.get() + nanoseconds);
+    }
+
+    /// Begins another boot, in which the monotonic clock begins anew.
+    pub fn reboot(&self) {
+        self.boot.set(self.boot.get() + 1);
+        self.passed.set(0);
+    }
 }
 
 impl Clock for SetClock {
     fn now(&self) -> Instant {
-        self.inner.now()
+        Instant::from_nanos(self.inner.now().as_nanos() + self.passed.get())
     }
 
     fn wall_ns(&self) -> u64 {
@@ -29,7 +43,7 @@ impl Clock for SetClock {
     }
 
     fn boot(&self) -> u64 {
-        self.inner.boot()
+        self.inner.boot().wrapping_add(self.boot.get()).max(1)
     }
 }
 
@@ -41,7 +55,12 @@ pub struct Timed {
 
 impl Timed {
     pub fn new(inner: LinuxPlatform) -> Self {
-        let clock = SetClock { inner: *inner.clock(), wall: Rc::new(Cell::new(0)) };
+        let clock = SetClock {
+            inner: *inner.clock(),
+            wall: Rc::default(),
+            passed: Rc::default(),
+            boot: Rc::default(),
+        };
         Self { inner, clock }
     }
 
