@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Readers(ReadersCommand),
     /// Check every message of every file; changes nothing. Exit code 2 if anything is damaged
     Verify(InspectArguments),
+    /// Show what is wrong with a queue and what can be saved, and with --apply or --into put it right
+    Repair(RepairArguments),
     /// What a queue keeps, why, and what may go
     #[command(subcommand)]
     Retention(RetentionCommand),
@@ -151,6 +153,28 @@ pub(crate) enum MessageFormat {
 pub(crate) struct InspectArguments {
     /// The queue's directory
     pub(crate) queue: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RepairArguments {
+    /// The queue's directory
+    pub(crate) queue: PathBuf,
+    /// Repair the queue itself; no writer and no reader may be active. What is replaced or taken out
+    /// goes to the quarantine
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Make a repaired copy in this directory, which is empty or not there; the queue stays as it is
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "apply")]
+    pub(crate) into: Option<PathBuf>,
+    /// Where to put what is replaced [default: quarantine-TIME in the queue]
+    #[arg(long, value_name = "DIRECTORY", requires = "apply")]
+    pub(crate) quarantine: Option<PathBuf>,
+    /// Change nothing; what happens without --apply and --into anyway
+    #[arg(long, conflicts_with = "apply")]
+    pub(crate) dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -12,6 +12,7 @@ mod message_format;
 mod output;
 mod parse;
 mod progress;
+mod repair;
 mod retention;
 mod tail;
 mod units;
@@ -41,6 +42,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Readers(ReadersCommand::Ls(arguments)) => inspect::list_readers(&arguments),
         Command::Readers(ReadersCommand::Rm(arguments)) => retention::remove_reader(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Repair(arguments) => repair::run(&arguments),
         Command::Retention(command) => retention::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(role) => demo::child::run(&role),

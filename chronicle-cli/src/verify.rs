@@ -16,6 +16,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<(), Failure> {
             "records": report.records,
             "bytes": report.bytes,
             "readers": report.readers,
+            "lost": report.lost,
             "faults": faults,
         }))?;
     } else {
@@ -35,6 +36,10 @@ fn text(report: &Verification, faults: &[String]) -> String {
     for fault in faults {
         text += fault;
         text.push('\n');
+    }
+    if report.lost > 0 {
+        let lost = units::plural(report.lost, "message");
+        text += &format!("{lost} lost earlier, gaps stand in their places\n");
     }
     text + &format!(
         "{} in {} ({}) and {} are whole\n",

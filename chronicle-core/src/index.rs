@@ -318,3 +318,13 @@ pub(crate) fn rebuild_index<P: Platform>(
         Seal::Open => Ok(false),
     }
 }
+
+/// Makes the index of a sealed segment anew, in a queue that has no writer just now; whether the
+/// segment has one then. Only for the process that holds the writer's lock.
+///
+/// # Errors
+/// If there is no such segment, or it cannot be opened.
+pub fn repair_index<P: Platform>(platform: &P, id: SegmentId) -> crate::Result<bool, P> {
+    let geometry = Geometry::of(&crate::control::view_control(platform)?);
+    rebuild_index(platform, id, &geometry, false)
+}

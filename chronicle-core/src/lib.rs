@@ -26,6 +26,7 @@ mod readers;
 mod recover;
 mod retention;
 mod reverse;
+mod salvage;
 mod seek;
 mod segment;
 mod start;
@@ -48,6 +49,7 @@ pub use error::{Damage, Error, Fault, Operation};
 pub use fan_in::{
     FanIn, FanInError, FromSource, Hold, MergeKey, Merged, Patience, Rejection, SourceId,
 };
+pub use index::repair_index;
 pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::{Registration, remove_reader};
 pub use recover::{Cut, RecoveryReport};
@@ -55,6 +57,7 @@ pub use retention::{
     Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, plan_retention,
 };
 pub use reverse::Reversed;
+pub use salvage::{SalvageBounds, SalvageGap, Salvaged, guess_start, salvage};
 pub use seek::Sought;
 pub use start::Start;
 pub use supply::{

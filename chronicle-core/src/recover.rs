@@ -161,7 +161,7 @@ pub(crate) fn step<R: Region>(
 
 /// What a record of the queue's own says was durable when it was appended: it cannot be more than
 /// there was.
-fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
+pub(crate) fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
     let payload = record.payload(region)?;
     let durable_seq = match record.header().type_id {
         TypeId::EPOCH => EpochRecord::decode(payload)?.durable_seq,

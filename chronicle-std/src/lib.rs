@@ -36,6 +36,7 @@ mod queue;
 mod reader;
 mod relay;
 mod relayed_set;
+mod repair;
 mod report;
 #[cfg(feature = "async")]
 mod stream;
@@ -57,6 +58,7 @@ pub use fan_in::{FanIn, FanInWait};
 pub use members::{MemberId, WaitEvent};
 pub use queue::Queue;
 pub use reader::{QueueReader, ReverseReader};
+pub use repair::{Remedy, Repair, RepairOptions, RepairReport};
 pub use report::{QueueReport, ReaderState};
 #[cfg(feature = "async")]
 pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};

@@ -14,6 +14,7 @@ use chronicle_sync::{Clock, Platform, Watch};
 
 use crate::backend::{self, Backend, DirectoryWatch};
 use crate::housekeeping::Housekeeping;
+use crate::repair::{self, RepairOptions, RepairReport};
 use crate::{
     QueueError, QueueReader, QueueReport, QueueWatermarks, QueueWriter, ReaderConfig,
     ReplicaReporter, WriterConfig,
@@ -147,6 +148,33 @@ impl Queue {
         let report = verify(&backend::open(path)?, visit)
             .map_err(|error| QueueError::from_core(path, error))?;
         Ok((report, faults))
+    }
+
+    /// Looks what is wrong with a queue and what [`repair`](Self::repair) would do. Changes nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::NotFound`]; [`QueueError::UnsupportedVersion`]; the system's.
+    pub fn repair_plan(path: impl AsRef<Path>) -> Result<RepairReport, QueueError> {
+        repair::plan(path.as_ref())
+    }
+
+    /// Makes a damaged queue readable and writable again without losing what can be read: in place,
+    /// with everything that is replaced kept in a quarantine, or as a copy.
+    ///
+    /// Messages that cannot be read become gaps, of which every reader is told
+    /// ([`QueueError::Gap`]); all others keep their numbers. Readers without a name must be closed
+    /// meanwhile, and opened again.
+    ///
+    /// # Errors
+    /// [`QueueError::WriterAlreadyActive`] and [`QueueError::ReaderAlreadyActive`], before anything is
+    /// changed; [`QueueError::NotEmpty`] for the directory of a copy; an error that says so if a sync
+    /// failed in this boot, unless a copy is made; as [`repair_plan`](Self::repair_plan). A repair
+    /// that was cut off can be made again.
+    pub fn repair(
+        path: impl AsRef<Path>,
+        options: &RepairOptions,
+    ) -> Result<RepairReport, QueueError> {
+        repair::repair(path.as_ref(), options)
     }
 
     /// Looks which segments could be removed, and why the others stay. Changes nothing.
