@@ -193,6 +193,25 @@ fn a_queue_that_is_whole_stays_as_it_is() {
 }
 
 #[test]
+fn a_queue_whose_writer_was_killed_is_not_taken_for_a_damaged_one() {
+    let place = Place::new();
+    let queue = place.queue();
+    for round in 0..12u64 {
+        let mut writer = Running::start(["append", &queue, "--segment-size", "64KiB", "--ack"]);
+        writer.write(&lines(round + 1, 150 + 37 * round as usize));
+        for _ in 0..100 + 17 * round {
+            writer.line();
+        }
+        writer.kill();
+        if round == 3 {
+            run(["tail", &queue, "--reader", "a"], b"").succeeded();
+        }
+        let report = run(["repair", &queue], b"").succeeded();
+        assert_eq!(report.text(), "nothing is wrong\n");
+    }
+}
+
+#[test]
 fn a_damaged_record_in_the_middle_becomes_a_gap_and_everything_else_stays() {
     let damaged = Damaged::new();
     let (file, offset, size) = damaged.place_of(1000);

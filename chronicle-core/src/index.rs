@@ -12,8 +12,9 @@ use chronicle_sync::{
     Error as _, ErrorKind, Platform, Region, RegionExt, RegionMut, RegionMutExt, Stage, Storage,
 };
 
-use crate::recover::{RecoveryReport, step};
+use crate::recover::RecoveryReport;
 use crate::segment::{Geometry, Segment, open_segment, view_segment};
+use crate::walk::step;
 
 const HEADER: u64 = IndexHeader::SIZE as u64;
 const ENTRY: u64 = IndexEntry::SIZE as u64;

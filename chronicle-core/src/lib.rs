@@ -34,6 +34,7 @@ mod supply;
 mod tailer;
 mod verify;
 mod wait;
+mod walk;
 mod watermarks;
 
 pub use appender::{Appender, Claim, DEFAULT_STEP, WriteOptions};

@@ -15,10 +15,10 @@ use heapless::{Deque, Vec};
 use crate::Result;
 use crate::error::{Damage, Error, Fault};
 use crate::index::{Index, view_index};
-use crate::recover::step;
 use crate::segment::{Segment, view_segment};
 use crate::start::gone;
 use crate::tailer::{MessageView, Tailer};
+use crate::walk::step;
 
 /// Places that are remembered between the entry of the index and the cursor.
 const MARKS: usize = 64;

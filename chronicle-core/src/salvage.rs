@@ -11,7 +11,7 @@ use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::{Checksum, Region};
 
 use crate::error::Fault;
-use crate::recover::{step, watermark};
+use crate::walk::{step, watermark};
 
 /// What is known of a segment beforehand.
 #[derive(Clone, Copy, Debug)]

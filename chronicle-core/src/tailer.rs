@@ -16,9 +16,9 @@ use crate::Result;
 use crate::control::{Control, bad_floor, view_control};
 use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration, remove_reader};
-use crate::recover::step;
 use crate::segment::{Geometry, Segment, view_segment};
 use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, resume};
+use crate::walk::step;
 
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;

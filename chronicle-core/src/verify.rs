@@ -10,8 +10,9 @@ use crate::Result;
 use crate::control::{check_size, view_control};
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::readers;
-use crate::recover::{Cursor, newest_checkpoint, walk};
+use crate::recover::newest_checkpoint;
 use crate::segment::{Geometry, segment_range, view_segment};
+use crate::walk::{Cursor, walk};
 
 /// What a check of a whole queue has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

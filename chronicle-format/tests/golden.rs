@@ -107,6 +107,35 @@ fn a_control_header_keeps_its_bytes() {
 }
 
 #[test]
+fn limits_and_the_age_clock_keep_their_bytes() {
+    let policy = RetentionPolicy {
+        max_bytes: Some(1 << 30),
+        max_segments: Some(12),
+        max_age_ns: Some(604_800_000_000_000),
+        capacity_bytes: Some(1 << 34),
+    };
+    assert_eq!(RetentionPolicy::decode(&golden("retention_policy", policy.encode())), Ok(policy));
+    let clock =
+        AgeClock { clock_ns: 1_723_075_200_000_000_000, monotonic_ns: 99, boot: 0x0b00_7001 };
+    assert_eq!(AgeClock::decode(&golden("age_clock", clock.encode())), Some(clock));
+    let sample = AgeSample { age_ns: clock.clock_ns, segment: SegmentId::new(7).unwrap() };
+    assert_eq!(AgeSample::decode(&golden("age_sample", sample.encode())), Some(sample));
+}
+
+#[test]
+fn a_gap_keeps_its_bytes() {
+    let header = RecordHeader {
+        type_id: TypeId::GAP,
+        flags: RecordFlags::empty(),
+        epoch: 3,
+        seq: 1_000_007,
+        timestamp_ns: 1_723_075_200_000_000_456,
+    };
+    let stored = golden("record_gap", whole_record::<96>(&header, &[0; 64]));
+    assert_eq!(read_record(&stored), (header, &[0; 64][..]));
+}
+
+#[test]
 fn a_segment_head_keeps_its_bytes_in_every_state() {
     let unstarted = golden("segment_unstarted", segment_header().encode());
     assert_eq!(SegmentHeader::decode(&unstarted), Ok(segment_header()));

@@ -98,7 +98,8 @@ impl QueueWriter {
     /// allocated space or a segment ends between them.
     ///
     /// # Errors
-    /// As [`append`](Self::append); what came before the message that failed is appended, as
+    /// As [`append`](Self::append), and a queue that is full is one at once: this call never waits
+    /// for room. What came before the message that failed is appended, as
     /// [`next_seq`](Self::next_seq) tells.
     pub fn append_all<'a>(
         &mut self,

@@ -40,8 +40,8 @@ fn config() -> WriterConfig {
     config.segment_size = 64 << 10;
     config.retention = RetentionPolicy {
         max_bytes: Some(1 << 20),
-        max_segments: None,
         capacity_bytes: Some(8 << 20),
+        ..RetentionPolicy::KEEP_ALL
     };
     config
 }

@@ -94,6 +94,11 @@ fn copy_all(plan: &Plan, source: &Path, target: &Path) -> io::Result<()> {
         };
         write_file(&target.join(object.to_string()), mode(plan, &object), &bytes)?;
     }
+    if plan.keeps_replicated {
+        let object = Object::Replicated;
+        let bytes = fs::read(source.join(object.to_string()))?;
+        write_file(&target.join(object.to_string()), mode(plan, &object), &bytes)?;
+    }
     for (object, bytes) in [(Object::Notify, notify()), (Object::Checkpoint, checkpoint(plan))] {
         write_file(&target.join(object.to_string()), mode(plan, &object), &bytes)?;
     }
@@ -137,6 +142,7 @@ impl Work<'_> {
         let changed = plan.readers.iter().filter(|reader| reader.contents.is_some());
         objects.extend(changed.map(|reader| Object::Reader(reader.name.clone())));
         for (object, goes) in [
+            (Object::Replicated, plan.removes_replicated),
             (Object::Notify, plan.rebuild_notify),
             (Object::Checkpoint, plan.rebuild_checkpoint),
             (Object::Control, plan.rebuild_control),
@@ -223,6 +229,12 @@ impl Work<'_> {
         for reader in &plan.readers {
             if let Some(contents) = &reader.contents {
                 self.replace(&Object::Reader(reader.name.clone()), contents)?;
+            }
+        }
+        if plan.removes_replicated {
+            match fs::remove_file(self.path.join(Object::Replicated.to_string())) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
         }
         if plan.rebuild_notify {

@@ -6,8 +6,8 @@ use chronicle_core::{Error, Object, RetentionPolicy, SegmentId};
 use chronicle_format::layout::control;
 use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, CONTROL_FILE_SIZE, Checkpoint, ControlFlags,
-    ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Position, SegmentHeader,
-    SegmentSize,
+    ControlHeader, FormatError, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Position,
+    REPLICATED_FILE_SIZE, ReplicatedHeader, SegmentHeader, SegmentSize,
 };
 use chronicle_sync::{Clock, Platform};
 
@@ -32,6 +32,9 @@ pub(super) struct Plan {
     pub(super) rebuild_checkpoint: bool,
     pub(super) checkpoint_generation: u64,
     pub(super) rebuild_notify: bool,
+    /// What replicas reported can be believed.
+    pub(super) keeps_replicated: bool,
+    pub(super) removes_replicated: bool,
     pub(super) log: LogPlan,
     pub(super) readers: Vec<ReaderPlan>,
     repairs: Vec<Repair>,
@@ -102,7 +105,8 @@ impl Plan {
             frontier: frontier.filter(|_| is_true),
         };
         let log = log::plan(path, platform, &segments, geometry, &wanted, &mut repairs)?;
-        let readers = readers::plan(&reader_files, queue_id, &log, &mut repairs);
+        let recovers = identity.is_ok() && !log.is_changed();
+        let readers = readers::plan(&reader_files, queue_id, &log, recovers, &mut repairs);
 
         let mut plan = Self {
             header: identity.as_ref().copied().unwrap_or(ControlHeader {
@@ -119,6 +123,8 @@ impl Plan {
             rebuild_checkpoint: log.is_changed(),
             checkpoint_generation: slots.iter().map(|slot| slot.generation).max().unwrap_or(0),
             rebuild_notify: false,
+            keeps_replicated: false,
+            removes_replicated: false,
             log,
             readers,
             repairs,
@@ -126,6 +132,8 @@ impl Plan {
         plan.judge_control(identity.err());
         plan.judge_checkpoint(&checkpoints, durable.is_some());
         plan.judge_notify(&read_small(path, platform, &Object::Notify, NOTIFY_FILE_SIZE)?);
+        let replicated = read_small(path, platform, &Object::Replicated, REPLICATED_FILE_SIZE)?;
+        plan.judge_replicated(&replicated);
         Ok(plan)
     }
 
@@ -216,6 +224,26 @@ impl Plan {
         if let Some(reason) = fault {
             self.rebuild_notify = true;
             self.rebuilt(Object::Notify, reason);
+        }
+    }
+
+    fn judge_replicated(&mut self, file: &Small) {
+        if matches!(file, Small::Missing) {
+            return;
+        }
+        let bytes = file.bytes();
+        let header = chunk(bytes, 0).and_then(|head| ReplicatedHeader::decode(&head).ok());
+        self.keeps_replicated = bytes.len() as u64 == REPLICATED_FILE_SIZE
+            && header.is_some_and(|header| header.queue_id == self.header.queue_id);
+        self.removes_replicated = !self.keeps_replicated;
+        if self.removes_replicated {
+            self.repairs.push(Repair {
+                file: Object::Replicated.to_string(),
+                bytes: None,
+                lost: None,
+                reason: "it is damaged, or not of this queue; replicas report again".to_owned(),
+                remedy: Remedy::Removed,
+            });
         }
     }
 

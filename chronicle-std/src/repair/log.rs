@@ -282,7 +282,7 @@ impl Planner<'_> {
                 }
                 _ => {
                     let next_seq = next.map_or(0, |(_, start)| start.first_seq);
-                    self.make(here.id, next_seq, "nothing of it can be read", true)?;
+                    self.make(here.id, next_seq, "nothing of it can be read")?;
                 }
             }
         }
@@ -296,7 +296,7 @@ impl Planner<'_> {
             if id >= before {
                 break;
             }
-            self.make(id, next_seq, "it is not there", false)?;
+            self.make(id, next_seq, "it is not there")?;
         }
         Ok(())
     }
@@ -309,13 +309,7 @@ impl Planner<'_> {
     }
 
     /// Plans a segment that says what is missing, in place of one that cannot be read.
-    fn make(
-        &mut self,
-        id: SegmentId,
-        next_seq: u64,
-        reason: &str,
-        has_file: bool,
-    ) -> Result<(), QueueError> {
+    fn make(&mut self, id: SegmentId, next_seq: u64, reason: &str) -> Result<(), QueueError> {
         let (seq, epoch, time) = self.at.unwrap_or_default();
         let lost = (next_seq > seq).then_some((seq, next_seq));
         self.repairs.push(Repair {
@@ -327,7 +321,7 @@ impl Planner<'_> {
         });
         let mut made = self.new_segment(id);
         made.seal = Seal::At(SEG_DATA_OFFSET);
-        made.index = if has_file { IndexState::Rebuild } else { IndexState::Fine };
+        made.index = IndexState::Rebuild;
         if lost.is_some() {
             made.end = SEG_DATA_OFFSET + HEADER_SIZE;
             made.seal = Seal::At(made.end);
@@ -520,7 +514,10 @@ impl Planner<'_> {
         let has_room =
             last.seal == Seal::Open && (!needs_gap || last.end + 2 * HEADER_SIZE <= size);
         if !has_room {
-            last.is_changed |= last.seal == Seal::Open;
+            if last.seal == Seal::Open {
+                last.is_changed = true;
+                last.index = IndexState::Rebuild;
+            }
             last.seal = Seal::At(last.end);
             let id = last.header.id;
             let id = self.id_behind(id)?;

@@ -76,13 +76,14 @@ pub(super) fn plan(
     files: &[ReaderFile],
     queue_id: u64,
     log: &LogPlan,
+    recovers: bool,
     repairs: &mut Vec<Repair>,
 ) -> Vec<ReaderPlan> {
     let mut plans = Vec::new();
     for file in files {
         let header = file.header().filter(|header| header.queue_id == queue_id);
         let (slot, reason, remedy) = match (header, file.slot()) {
-            (Some(_), Some(slot)) => match moved(&slot, log) {
+            (Some(_), Some(slot)) => match moved(&slot, log, recovers) {
                 Some(moved) => (moved, "its position is not there any more", Remedy::Moved),
                 None => {
                     plans.push(ReaderPlan { name: file.name.clone(), contents: None });
@@ -106,8 +107,9 @@ pub(super) fn plan(
     plans
 }
 
-/// Where a position goes that is not on the log as it will be; `None` if it stays.
-fn moved(slot: &ReaderSlot, log: &LogPlan) -> Option<ReaderSlot> {
+/// Where a position goes that is not on the log as it will be; `None` if it stays. `recovers` says that
+/// the next writer finishes what the last one began, because nothing that it goes by has changed.
+fn moved(slot: &ReaderSlot, log: &LogPlan, recovers: bool) -> Option<ReaderSlot> {
     let next = slot.next;
     let at = |position: Position| {
         Some(ReaderSlot {
@@ -124,6 +126,11 @@ fn moved(slot: &ReaderSlot, log: &LogPlan) -> Option<ReaderSlot> {
         return None;
     }
     let Some(segment) = log.segment(next.segment) else {
+        // A writer that died in a roll leaves a segment that readers may have come to.
+        let is_next = log.end.segment.next().is_ok_and(|behind| behind == next.segment);
+        if recovers && is_next && (next.offset, next.seq) == (SEG_DATA_OFFSET, log.end.seq) {
+            return None;
+        }
         return (next.seq <= log.end.seq).then(|| at(log.end)).flatten();
     };
     let start = Position {

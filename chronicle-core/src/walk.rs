@@ -1,0 +1,149 @@
+//! The rules by which records follow each other: the same for readers, for a recovering writer and for
+//! whoever checks or repairs a queue.
+
+use chronicle_format::{EpochRecord, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord};
+use chronicle_sync::Region;
+use chronicle_sync::record::{self, Record, Sealing, Slot};
+
+use crate::error::Fault;
+use crate::segment::{Geometry, Segment};
+
+/// What a walk through a segment's records keeps track of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    pub(crate) offset: u64,
+    pub(crate) seq: u64,
+    pub(crate) epoch: u32,
+    pub(crate) time_max_ns: u64,
+    /// What the records themselves say was durable.
+    pub(crate) durable_seq: u64,
+    pub(crate) records: u64,
+    /// Users' records of which only a gap is left.
+    pub(crate) lost: u64,
+}
+
+impl Cursor {
+    /// At the first record of a segment.
+    pub(crate) fn at_start(start: &SegmentStart) -> Self {
+        Self {
+            offset: SEG_DATA_OFFSET,
+            seq: start.first_seq,
+            epoch: start.epoch,
+            time_max_ns: start.time_floor_ns,
+            durable_seq: 0,
+            records: 0,
+            lost: 0,
+        }
+    }
+}
+
+/// Checks a record against what must come next, and moves `seq` and `epoch` over it. Returns whether
+/// it is a user's.
+///
+/// The same rules hold for a reader and for a recovering writer.
+pub(crate) fn step<R: Region>(
+    region: &R,
+    sealing: Sealing,
+    record: &Record,
+    seq: &mut u64,
+    epoch: &mut u32,
+) -> core::result::Result<bool, Fault> {
+    let header = record.header();
+    if let Some((checksum, seed)) = sealing
+        && !record.is_intact(region, checksum, seed)
+    {
+        return Err(Fault::Checksum);
+    }
+    if header.seq != *seq || header.type_id == TypeId::GAP {
+        return step_over_gap(record, seq, epoch);
+    }
+    if header.type_id == TypeId::EPOCH {
+        let payload = record.payload(region).and_then(EpochRecord::decode);
+        let payload = payload.ok_or(Fault::Internal)?;
+        if payload.epoch != header.epoch || payload.next_seq != *seq {
+            return Err(Fault::Internal);
+        }
+        if header.epoch <= *epoch {
+            return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+        }
+        *epoch = header.epoch;
+        return Ok(false);
+    }
+    if header.epoch != *epoch {
+        return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+    }
+    if header.type_id.is_user() {
+        *seq += 1;
+        return Ok(true);
+    }
+    if header.type_id == TypeId::WATERMARK && watermark(region, record).is_none() {
+        return Err(Fault::Internal);
+    }
+    if header.type_id.get() == 0 { Err(Fault::Internal) } else { Ok(false) }
+}
+
+/// What a record of the queue's own says was durable when it was appended: it cannot be more than
+/// there was.
+pub(crate) fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
+    let payload = record.payload(region)?;
+    let durable_seq = match record.header().type_id {
+        TypeId::EPOCH => EpochRecord::decode(payload)?.durable_seq,
+        TypeId::WATERMARK => WatermarkRecord::decode(payload)?.durable_seq,
+        _ => return None,
+    };
+    (durable_seq <= record.header().seq).then_some(durable_seq)
+}
+
+/// Moves over a record that stands in place of lost ones; whatever else has not the next sequence
+/// number is not part of the log.
+#[cold]
+fn step_over_gap(
+    record: &Record,
+    seq: &mut u64,
+    epoch: &mut u32,
+) -> core::result::Result<bool, Fault> {
+    let header = record.header();
+    if header.type_id != TypeId::GAP || header.seq < *seq {
+        return Err(Fault::Seq { found: header.seq });
+    }
+    if header.epoch < *epoch {
+        return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
+    }
+    (*seq, *epoch) = (header.seq, header.epoch);
+    Ok(false)
+}
+
+/// Walks over whole records until there is none, or one is bad.
+pub(crate) fn walk<R: Region>(
+    segment: &Segment<R>,
+    geometry: &Geometry,
+    cursor: &mut Cursor,
+    until: u64,
+) -> Option<Fault> {
+    let sealing = segment.sealing(geometry);
+    while cursor.offset < until {
+        let record = match record::look(&segment.region, cursor.offset) {
+            Slot::Empty => return None,
+            Slot::TooLong { length } => return Some(Fault::Length { found: length }),
+            Slot::Record(record) if record.end() > until => {
+                return Some(Fault::Length { found: record.length() });
+            }
+            Slot::Record(record) => record,
+        };
+        let expected = cursor.seq;
+        if let Err(fault) =
+            step(&segment.region, sealing, &record, &mut cursor.seq, &mut cursor.epoch)
+        {
+            return Some(fault);
+        }
+        cursor.records += 1;
+        cursor.lost += record.header().seq - expected;
+        cursor.offset = record.end();
+        if !record.header().type_id.is_user() {
+            let durable_seq = watermark(&segment.region, &record).unwrap_or(0);
+            cursor.durable_seq = cursor.durable_seq.max(durable_seq);
+        }
+        cursor.time_max_ns = cursor.time_max_ns.max(record.header().timestamp_ns);
+    }
+    None
+}
