@@ -116,8 +116,8 @@ fn soak_writer_reader() {
     options.segment_size = SegmentSize::new(64 << 10).unwrap();
     options.retention = RetentionPolicy {
         max_bytes: Some(1 << 20),
-        max_segments: None,
         capacity_bytes: Some(CAPACITY),
+        ..RetentionPolicy::KEEP_ALL
     };
     create(&home.platform(), &options).unwrap();
     let reader = |name: &str, limit: u64| {

@@ -22,14 +22,14 @@ use chronicle_std::{
 const TYPE: u16 = 0x8000;
 
 fn is_full(error: &QueueError) -> bool {
-    matches!(error, QueueError::Queue { reason, .. }
-        if matches!(**reason, chronicle_core::Error::QueueFull { .. }))
+    matches!(error, QueueError::Full { .. })
 }
 
 fn keeps_one_segment(capacity_bytes: Option<u64>) -> WriterConfig {
     let mut config = WriterConfig::default();
     config.segment_size = 64 << 10;
-    config.retention = RetentionPolicy { max_bytes: None, max_segments: Some(1), capacity_bytes };
+    config.retention =
+        RetentionPolicy { max_segments: Some(1), capacity_bytes, ..RetentionPolicy::KEEP_ALL };
     config
 }
 

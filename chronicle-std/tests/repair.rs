@@ -11,9 +11,13 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chronicle_std::format::ReaderName;
-use chronicle_std::{Queue, QueueError, QueueReader, ReaderConfig, RepairOptions, WriterConfig};
+use chronicle_std::{
+    FanIn, FromSource, Merged, Patience, Queue, QueueError, QueueReader, ReaderConfig,
+    RepairOptions, SourceId, WaitOutcome, WriterConfig,
+};
 
 const TYPE: u16 = 0x8000;
 const COUNT: u64 = 1500;
@@ -220,4 +224,45 @@ fn a_repair_that_was_cut_off_can_be_made_again() {
     assert!(report.messages_lost == 0, "they were known to be lost already");
     let (read, lost) = assert_right(&queue, "cut off");
     assert!(lost > 0 && read + lost == COUNT);
+}
+
+#[test]
+fn a_gap_is_told_once_by_a_reader_that_waits_and_by_a_merge_of_queues() {
+    let home = tempfile::tempdir().unwrap();
+    let queue = home.path().join("queue");
+    make(&queue, 4096);
+    fs::write(queue.join("000000003.q"), [0; 4096]).unwrap();
+    let report = Queue::repair(&queue, &RepairOptions::default()).unwrap();
+    let lost = report.messages_lost;
+    assert!(lost > 0);
+
+    let mut reader = Queue::open_reader(&queue, ReaderConfig::default()).unwrap();
+    let (mut read, mut gaps) = (0, 0);
+    while reader.position().seq < COUNT {
+        assert_eq!(reader.wait(None).unwrap(), WaitOutcome::Ready);
+        match reader.next() {
+            Ok(message) => read += u64::from(message.is_some()),
+            Err(QueueError::Gap { first, next, .. }) => gaps += next - first,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((read, gaps), (COUNT - lost, lost));
+
+    let mut merge = FanIn::<2>::new(Patience::Lateness(Duration::ZERO));
+    let reader = Queue::open_reader(&queue, ReaderConfig::default()).unwrap();
+    merge.add(SourceId(1), reader).unwrap();
+    let (mut read, mut gaps) = (0, 0);
+    loop {
+        match merge.next() {
+            Ok(Merged::InOrder(FromSource { message, .. })) => {
+                assert!(message.payload == payload(message.seq));
+                read += 1;
+            }
+            Ok(Merged::Nothing(_)) => break,
+            Ok(late) => panic!("{late:?}"),
+            Err(QueueError::Gap { first, next, .. }) => gaps += next - first,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((read, gaps), (COUNT - lost, lost));
 }

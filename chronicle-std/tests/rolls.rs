@@ -66,9 +66,7 @@ fn body_rolls() {
                     longest_full = longest_full.max(full.map_or(Duration::ZERO, |at| at.elapsed()));
                     return writer.position().segment.get();
                 }
-                Err(QueueError::Queue { reason, .. })
-                    if matches!(*reason, chronicle_core::Error::QueueFull { .. }) =>
-                {
+                Err(QueueError::Full { .. }) => {
                     refused += 1;
                     full_since.get_or_insert(begun);
                     thread::sleep(Duration::from_micros(200));
