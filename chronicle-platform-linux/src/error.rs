@@ -160,6 +160,11 @@ impl Error for LinuxError {
             (Call::Open, Errno::NODEV) => ErrorKind::NotRegular,
             // inotify_add_watch(2): the user has too many watches; the disk is not full.
             (Call::WatchAdd, Errno::NOSPC) => ErrorKind::Exhausted,
+            // fsync(2), msync(2): pages may have been given up by then, so that another try says
+            // nothing. "Exhausted" would say that nothing has happened.
+            (Call::Sync | Call::SyncData, Errno::NOMEM | Errno::NOLCK | Errno::INTR) => {
+                ErrorKind::Io
+            }
             (_, Errno::NOENT) => ErrorKind::NotFound,
             (_, Errno::EXIST) => ErrorKind::AlreadyExists,
             (_, Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorKind::NoSpace,
