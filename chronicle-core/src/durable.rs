@@ -257,9 +257,14 @@ impl<P: Platform> Syncer<P> {
     /// Takes note of an error: what failed to be synced may be lost, and nothing can be said about
     /// it any more.
     fn failed(&mut self, platform: &P, error: Error<P::Error>) -> Error<P::Error> {
-        // Where a descriptor could only not be had, nothing was lost and the next try may succeed.
+        // Where what is to be synced could not even be opened, nothing was lost and the next try may
+        // succeed.
+        let untried = |kind| {
+            use ErrorKind::{Denied, Exhausted, NotFound, NotRegular};
+            matches!(kind, Exhausted | Denied | NotFound | NotRegular)
+        };
         if let Error::Platform { operation: Operation::Sync, source, .. } = &error
-            && source.kind() != ErrorKind::Exhausted
+            && !untried(source.kind())
         {
             self.failed = true;
             self.control.set_poisoned_boot(platform.clock().boot());

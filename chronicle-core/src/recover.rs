@@ -98,6 +98,18 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// At a place that is a record boundary. Time stamps and the watermark from before are not known.
+    pub(crate) fn at(place: &Position) -> Self {
+        Self {
+            offset: place.offset,
+            seq: place.seq,
+            epoch: place.epoch,
+            time_max_ns: 0,
+            durable_seq: 0,
+            records: 0,
+        }
+    }
+
     /// At the first record of a segment.
     pub(crate) fn at_start(start: &SegmentStart) -> Self {
         Self {

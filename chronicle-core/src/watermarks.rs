@@ -229,6 +229,10 @@ impl<P: Platform> ReplicaReporter<P> {
         let (queue_id, group_readable) = (control.queue_id(), control.group_readable());
         let object = Object::Replicated;
         let storage = platform.storage();
+        // Before anything is made: who is refused leaves nothing behind.
+        let notify = storage.open(&Object::Notify);
+        let notify = notify.map_err(Error::platform(Object::Notify, Operation::Open))?;
+        let notify = check_notify(notify)?;
         let file = match storage.open(&object) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 make(&platform, queue_id, group_readable)?
@@ -237,9 +241,6 @@ impl<P: Platform> ReplicaReporter<P> {
         };
         let file = check(file, queue_id)?;
         let lock = storage.lock(&object).map_err(Error::platform(object, Operation::Lock))?;
-        let notify = storage.open(&Object::Notify);
-        let notify = notify.map_err(Error::platform(Object::Notify, Operation::Open))?;
-        let notify = check_notify(notify)?;
         let seq = replicated_seq(&file).unwrap_or(0);
         Ok(Self { file, notify, seq, platform, _lock: lock })
     }

@@ -442,3 +442,19 @@ fn keeping_two() -> (Home, Appender<LinuxPlatform>) {
     let appender = home.appender();
     (home, appender)
 }
+
+#[test]
+fn names_that_cannot_be_synced_because_their_directory_is_none_poison_nothing() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    append(&mut appender, 0, 5);
+    std::fs::rename(home.file("readers"), home.file("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(home.file("elsewhere"), home.file("readers")).unwrap();
+    assert!(matches!(appender.flush(), Err(Error::Platform { .. })));
+    assert_eq!(appender.durable_seq(), 0);
+    append(&mut appender, 5, 6);
+    std::fs::remove_file(home.file("readers")).unwrap();
+    std::fs::rename(home.file("elsewhere"), home.file("readers")).unwrap();
+    appender.flush().unwrap();
+    assert_eq!(appender.durable_seq(), 6);
+}

@@ -50,12 +50,13 @@ fn plausible(call: Call) -> &'static [ErrorKind] {
         Call::Remove => &[Denied, Io],
         Call::Visit => &[Exhausted, Denied, Io],
         Call::Reserve => &[NoSpace, Io, Unsupported],
-        Call::SyncNames => &[Io, Exhausted],
+        Call::SyncNames => &[Io, Exhausted, Denied],
         Call::Lock => &[Locked, NotFound, Denied, Exhausted],
         Call::Inscribe => &[NoSpace, Io],
         Call::LockState => &[Exhausted, Io],
         Call::Wait | Call::Wake => &[Other],
-        Call::Prefault | Call::Sweep => &[],
+        // Hints, and what only a repair asks for.
+        Call::Prefault | Call::Sweep | Call::Rescue => &[],
     }
 }
 
@@ -204,7 +205,10 @@ impl Script<'_> {
                     let sync_failed = matches!(
                         &error,
                         Error::Platform { operation: Operation::Sync, source, .. }
-                            if chronicle_sync::Error::kind(source) != ErrorKind::Exhausted
+                            if matches!(
+                                chronicle_sync::Error::kind(source),
+                                ErrorKind::Io | ErrorKind::NoSpace
+                            )
                     );
                     assert_eq!(poisoned, sync_failed, "{}: {error:?}", self.point);
                     writer = self.after("flush", writer, &error);
