@@ -312,7 +312,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// # Errors
     /// [`Error::Fenced`], [`Error::Poisoned`].
     pub fn begin_flush(&mut self) -> Result<Position, P> {
-        self.check_state()?;
+        self.check_epoch()?;
         self.flushes = true;
         let durable_seq = self.control.durable_seq().unwrap_or(self.noted_seq);
         if durable_seq > self.noted_seq && self.next_seq > durable_seq {
@@ -476,6 +476,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
     }
 
+    /// As [`check_state`](Self::check_state), and looks whether the epoch ended meanwhile: before
+    /// anything is stored that a successor would take for its own.
+    fn check_epoch(&mut self) -> Result<(), P> {
+        self.check_state()?;
+        if self.control.holds(self.epoch) { Ok(()) } else { Err(self.fenced()) }
+    }
+
     fn store_hint(&self) {
         self.control.set_segment_index(&self.position());
     }
@@ -521,7 +528,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
 impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
     fn drop(&mut self) {
-        if self.state == State::Open {
+        let holds = self.control.holds(self.epoch);
+        if holds {
             self.store_hint();
         }
         if let Some(syncer) = &mut self.syncer {
@@ -531,7 +539,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
         // For records that were appended quietly.
         self.announce();
         self.supply.close();
-        self.remove_prepared();
+        // After a failed sync the queue is still this writer's; after another writer's takeover the
+        // prepared segment may be that one's.
+        if holds || self.is_poisoned() {
+            self.remove_prepared();
+        }
     }
 }
 

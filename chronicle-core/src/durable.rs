@@ -12,7 +12,7 @@ use heapless::Deque;
 use crate::Result;
 use crate::control::{Control, News, check_notify, check_size, waiters};
 use crate::error::{Error, Operation};
-use crate::segment::{Geometry, Segment, open_segment};
+use crate::segment::{Geometry, Segment, open_segment, segment_range};
 use crate::supply::RetiredSegment;
 
 /// Segments that are kept open between the roll out of them and their sync. A program that flushes
@@ -79,6 +79,13 @@ impl<P: Platform> Syncer<P> {
     #[must_use]
     pub fn durable_seq(&self) -> u64 {
         self.durable.seq
+    }
+
+    /// Whether a sync has failed, so that nothing becomes durable any more. Other errors pass: the
+    /// same call may be made again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// Makes everything durable that is visible now.
@@ -153,19 +160,20 @@ impl<P: Platform> Syncer<P> {
     fn bring_to_medium(&mut self, platform: &P, to: &Position) -> Result<(), P> {
         let mut id = self.durable.segment;
         while id < to.segment {
-            match self.enter(platform, id) {
-                Ok(()) => {
-                    self.sync_segment(platform, self.geometry.size.bytes())?;
-                    // Behind the durable watermark nobody looks whether an index is whole.
-                    let _ = platform.storage().sync_object(&Object::Index(id));
-                }
-                // Removed since: nobody will ask for it after a power loss either.
-                Err(error) if error.kind() == Some(ErrorKind::NotFound) => {}
-                Err(error) => return Err(error),
+            if let Some(oldest) = self.enter_or_pass(platform, id)? {
+                id = oldest;
+                continue;
             }
+            self.sync_segment(platform, self.geometry.size.bytes())?;
+            // Behind the durable watermark nobody looks whether an index is whole.
+            let _ = platform.storage().sync_object(&Object::Index(id));
             id = id.next().map_err(Error::format(Object::Segment(id)))?;
         }
-        self.enter(platform, to.segment)?;
+        // Where the writer has gone on for so long that even this one was removed, there is nothing to
+        // bring to the medium but the names that are gone.
+        if id == to.segment {
+            self.enter_or_pass(platform, id)?;
+        }
         let words = self.control.durable_words().ok_or(Error::Poisoned)?;
         words.advance(to.seq, || {
             self.sync_segment(platform, to.offset)?;
@@ -187,6 +195,20 @@ impl<P: Platform> Syncer<P> {
             let _ = waiters.wake_all(platform.park());
         }
         Ok(())
+    }
+
+    /// Has `segment` be the one with this id. Where it was removed as an old one, nobody will ask for
+    /// it after a power loss either: there is no `segment` then, and the result is the oldest one.
+    fn enter_or_pass(&mut self, platform: &P, id: SegmentId) -> Result<Option<SegmentId>, P> {
+        match self.enter(platform, id) {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                let oldest = segment_range(platform)?.map(|(oldest, _)| oldest);
+                // A file that is gone from between others was lost, and is missed.
+                oldest.filter(|oldest| *oldest > id).map(Some).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Has `segment` be the one with this id.
@@ -235,9 +257,14 @@ impl<P: Platform> Syncer<P> {
     /// Takes note of an error: what failed to be synced may be lost, and nothing can be said about
     /// it any more.
     fn failed(&mut self, platform: &P, error: Error<P::Error>) -> Error<P::Error> {
-        // Where a descriptor could only not be had, nothing was lost and the next try may succeed.
+        // Where what is to be synced could not even be opened, nothing was lost and the next try may
+        // succeed.
+        let untried = |kind| {
+            use ErrorKind::{Denied, Exhausted, NotFound, NotRegular};
+            matches!(kind, Exhausted | Denied | NotFound | NotRegular)
+        };
         if let Error::Platform { operation: Operation::Sync, source, .. } = &error
-            && source.kind() != ErrorKind::Exhausted
+            && !untried(source.kind())
         {
             self.failed = true;
             self.control.set_poisoned_boot(platform.clock().boot());
@@ -254,7 +281,7 @@ impl<P: Platform> Syncer<P> {
             (hint.segment, hint.offset) > (self.durable.segment, self.durable.offset)
         });
         let mut at = known.unwrap_or(self.durable);
-        let mut segment = open_segment(platform, at.segment, &self.geometry)?;
+        let mut segment = self.open_at(platform, &mut at)?;
         for _ in 0..MOST_SCANNED {
             match record::look(&segment.region, at.offset) {
                 Slot::Record(record) => {
@@ -267,8 +294,8 @@ impl<P: Platform> Syncer<P> {
                 Slot::Empty => match segment.seal()? {
                     Seal::At(end) if end == at.offset => {
                         let id = segment.id.next().map_err(Error::format(segment.object()))?;
-                        segment = open_segment(platform, id, &self.geometry)?;
                         at = Position { segment: id, offset: SEG_DATA_OFFSET, ..at };
+                        segment = self.open_at(platform, &mut at)?;
                     }
                     // Filled since it was looked at.
                     Seal::At(end) if end > at.offset => {}
@@ -277,5 +304,21 @@ impl<P: Platform> Syncer<P> {
             }
         }
         Ok(at)
+    }
+
+    /// Opens the segment of a place in the log. Where it was removed as an old one, the oldest that is
+    /// there, with the place at its beginning.
+    fn open_at(&self, platform: &P, at: &mut Position) -> Result<Segment<Map<P>>, P> {
+        match open_segment(platform, at.segment, &self.geometry) {
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                let oldest = segment_range(platform)?.map(|(oldest, _)| oldest);
+                let oldest = oldest.filter(|oldest| *oldest > at.segment).ok_or(error)?;
+                let segment = open_segment(platform, oldest, &self.geometry)?;
+                let start = segment.started()?;
+                *at = Position::start_of(oldest, start.first_seq, start.epoch);
+                Ok(segment)
+            }
+            other => other,
+        }
     }
 }

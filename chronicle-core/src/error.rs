@@ -261,15 +261,15 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
         match self {
             Self::Platform { object, operation, source } => {
                 write!(f, "cannot {operation} {object}: {source}")?;
-                match source.kind() {
-                    ErrorKind::NoSpace => {
+                match (operation, source.kind()) {
+                    (Operation::Sync, ErrorKind::NoSpace) | (_, ErrorKind::Io) => {
+                        write!(f, "; what was not durable may be lost")
+                    }
+                    (_, ErrorKind::NoSpace) => {
                         write!(f, "; free some space and append again, nothing was lost")
                     }
-                    ErrorKind::NotRegular => {
+                    (_, ErrorKind::NotRegular) => {
                         write!(f, "; links, devices and directories are refused")
-                    }
-                    ErrorKind::Io => {
-                        write!(f, "; what was not durable may be lost")
                     }
                     _ => Ok(()),
                 }

@@ -70,7 +70,6 @@ impl<P: Platform> Registration<P> {
         };
         check(&region, queue_id, &object)?;
         let slot = load(&region, &object)?;
-        region.publish_u32(reader::HOLDER_PID as u64, storage.process_id());
         Ok((Self { name: name.clone(), region, slot, _lock: lock }, is_new))
     }
 
@@ -78,6 +77,11 @@ impl<P: Platform> Registration<P> {
     #[must_use]
     pub fn name(&self) -> &ReaderName {
         &self.name
+    }
+
+    /// Writes down which process holds the name, for people: once it is sure that it can read.
+    pub(crate) fn inscribe(&self, process_id: u32) {
+        self.region.publish_u32(reader::HOLDER_PID as u64, process_id);
     }
 
     /// The position that was committed last, or at which the reader was registered.

@@ -7,8 +7,10 @@ use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 use crate::Result;
 use crate::control::{Control, Hint};
 use crate::error::{Damage, Error, Fault};
+use crate::index::view_index;
 use crate::readers::LastRead;
 use crate::segment::{Geometry, Segment, segment_range, view_segment};
+use crate::walk::{Cursor, walk};
 
 /// Segments may be removed while a reader looks for its first one.
 pub(crate) const OPEN_TRIES: u32 = 100;
@@ -240,4 +242,25 @@ pub(crate) fn resume<P: Platform>(
         },
     };
     if on_log { Ok(segment) } else { Err(diverged) }
+}
+
+/// Whether a place that carries no last record is on this log: whether the records before it in its
+/// segment lead to it, with its sequence number and its epoch.
+///
+/// Reads a stride of the segment's index at the most, or the segment from its beginning without one.
+pub(crate) fn is_reached<P: Platform, R: Region>(
+    platform: &P,
+    geometry: &Geometry,
+    segment: &Segment<R>,
+    place: &Position,
+) -> Result<bool, P> {
+    let landing = view_index(platform, segment, geometry)
+        .and_then(|index| index.landing(segment, geometry, |entry| entry.offset <= place.offset));
+    let mut cursor = match landing {
+        Some(landing) => Cursor::at(&landing),
+        None => Cursor::at_start(&segment.started()?),
+    };
+    let fault = walk(segment, geometry, &mut cursor, place.offset);
+    let reached = (cursor.offset, cursor.seq, cursor.epoch);
+    Ok(fault.is_none() && reached == (place.offset, place.seq, place.epoch))
 }

@@ -17,7 +17,7 @@ use crate::control::{Control, bad_floor, view_control};
 use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration, remove_reader};
 use crate::segment::{Geometry, Segment, view_segment};
-use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, resume};
+use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, is_reached, resume};
 use crate::walk::step;
 
 /// Records that a reader that begins at the newest one passes over at the most.
@@ -181,8 +181,14 @@ impl<P: Platform> Tailer<P> {
             floor = control.join(|| registration.commit(next, last));
         }
         let (position, last_read) = (registration.committed(), registration.last_read());
-        let segment = resume(&platform, &Geometry::of(&control), &position, last_read)?;
+        let geometry = Geometry::of(&control);
+        let segment = resume(&platform, &geometry, &position, last_read)?;
+        if !is_new && last_read.is_none() && !is_reached(&platform, &geometry, &segment, &position)?
+        {
+            return Err(Error::Diverged { epoch: position.epoch, seq: position.seq });
+        }
         let mut tailer = Self::open_at(platform, control, &position, last_read, segment, options)?;
+        registration.inscribe(tailer.platform.storage().process_id());
         tailer.registration = Some(registration);
         if is_new {
             tailer.want(options.start);

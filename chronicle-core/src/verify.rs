@@ -7,7 +7,7 @@ use chronicle_format::{CHECKPOINT_FILE_SIZE, Object, SEG_DATA_OFFSET, Seal, Segm
 use chronicle_sync::{Clock, ErrorKind, ObjectKind, Platform, Storage};
 
 use crate::Result;
-use crate::control::{check_size, view_control};
+use crate::control::{check_notify, check_size, view_control};
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::readers;
 use crate::recover::newest_checkpoint;
@@ -59,6 +59,12 @@ pub fn verify<P: Platform>(
         tell(error);
     }
 
+    let notify = platform.storage().view(&Object::Notify);
+    let notify = notify.map_err(Error::platform(Object::Notify, Operation::Open));
+    if let Err(error) = notify.and_then(check_notify) {
+        tell(error);
+    }
+
     // Taken first: what a writer flushes meanwhile need not have been seen.
     let durable_seq = control.durable_seq().unwrap_or(0);
     let same_boot = control.writer_boot() == platform.clock().boot();
@@ -73,11 +79,11 @@ pub fn verify<P: Platform>(
     };
     while let Some(id) = next.filter(|id| *id <= last) {
         next = id.next().ok();
+        let previous = expected.take();
         let segment = match view_segment(platform, id, &geometry) {
             Ok(segment) => segment,
             Err(error) => {
                 let is_gap = error.kind() == Some(ErrorKind::NotFound);
-                expected = None;
                 if is_gap {
                     // A stray file may be far ahead: what lies in between is one gap.
                     next = next_present(platform, id)?;
@@ -107,7 +113,7 @@ pub fn verify<P: Platform>(
         if ended && !segment.has_records() {
             continue;
         }
-        if let Some((seq, epoch)) = expected {
+        if let Some((seq, epoch)) = previous {
             if start.first_seq != seq {
                 tell(damage(id, SEG_DATA_OFFSET, seq, Fault::Seq { found: start.first_seq }));
             } else if start.epoch < epoch {
@@ -145,12 +151,26 @@ pub fn verify<P: Platform>(
             _ => {}
         }
         // An open segment may have grown since.
-        expected = (seal != Seal::Open).then_some((cursor.seq, cursor.epoch));
+        if seal != Seal::Open && fault.is_none() {
+            expected = Some((cursor.seq, cursor.epoch));
+        }
         if let Some(fault) = fault {
             tell(damage(id, cursor.offset, cursor.seq, fault));
-            expected = None;
         }
         ended = seal == Seal::Open;
+    }
+
+    // The last segment is sealed. A writer may have gone on in another one since the directory was
+    // looked at; if none has, what should follow is not there.
+    if let Some((seq, _)) = expected
+        && let Ok(id) = last.next()
+        && next_present(platform, last)?.is_none()
+    {
+        if same_boot {
+            tell(damage(id, SEG_DATA_OFFSET, seq, Fault::NoSegment));
+        } else if seq < durable_seq {
+            tell(damage(id, SEG_DATA_OFFSET, seq, Fault::NotThere));
+        }
     }
 
     let visit_reader = |object: Object| {

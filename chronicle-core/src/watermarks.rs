@@ -30,6 +30,16 @@ pub enum Watermark {
     Replicated,
 }
 
+impl Watermark {
+    const fn news(self) -> News {
+        match self {
+            Self::Visible => News::Visible,
+            Self::Durable => News::Durable,
+            Self::Replicated => News::Replicated,
+        }
+    }
+}
+
 /// Looks at a queue's watermarks, as a passive reader does: registers nothing and holds nothing
 /// back.
 pub struct Watermarks<P: Platform> {
@@ -108,11 +118,10 @@ impl<P: Platform> Watermarks<P> {
         until: Instant,
         writer_limit: Option<Duration>,
     ) -> Result<WaitOutcome, P> {
-        let (news, mut look_at_writer) = match watermark {
-            Watermark::Visible => (News::Visible, self.look_at(writer_limit)),
-            Watermark::Durable => (News::Durable, self.look_at(writer_limit)),
+        let mut look_at_writer = match watermark {
+            Watermark::Visible | Watermark::Durable => self.look_at(writer_limit),
             // Quorums move without this queue's writer.
-            Watermark::Replicated => (News::Replicated, Instant::NEVER),
+            Watermark::Replicated => Instant::NEVER,
         };
         loop {
             if self.has_passed(watermark, seq)? {
@@ -138,8 +147,22 @@ impl<P: Platform> Watermarks<P> {
                     _ => look_at_writer = now.after(limit),
                 }
             }
-            self.park(watermark, news, seq, until.min(look_at_writer))?;
+            self.park(watermark, seq, until.min(look_at_writer))?;
         }
+    }
+
+    /// As [`wait`](Self::wait) without a look at the writer, but at most one sleep long: returns too
+    /// when it was woken for nothing. For a thread that whoever wakes it may want to end. Returns
+    /// whether the watermark has passed the record.
+    ///
+    /// # Errors
+    /// As [`visible`](Self::visible) and [`replicated`](Self::replicated).
+    pub fn doze(&mut self, watermark: Watermark, seq: u64, until: Instant) -> Result<bool, P> {
+        if self.has_passed(watermark, seq)? {
+            return Ok(true);
+        }
+        self.park(watermark, seq, until)?;
+        self.has_passed(watermark, seq)
     }
 
     /// The platform underneath.
@@ -161,13 +184,8 @@ impl<P: Platform> Watermarks<P> {
         })
     }
 
-    fn park(
-        &mut self,
-        watermark: Watermark,
-        news: News,
-        seq: u64,
-        until: Instant,
-    ) -> Result<(), P> {
+    fn park(&mut self, watermark: Watermark, seq: u64, until: Instant) -> Result<(), P> {
+        let news = watermark.news();
         let (tailer, replicated) = (&self.tailer, &self.replicated);
         let look = || match watermark {
             Watermark::Visible => tailer.has_news(),
@@ -211,6 +229,10 @@ impl<P: Platform> ReplicaReporter<P> {
         let (queue_id, group_readable) = (control.queue_id(), control.group_readable());
         let object = Object::Replicated;
         let storage = platform.storage();
+        // Before anything is made: who is refused leaves nothing behind.
+        let notify = storage.open(&Object::Notify);
+        let notify = notify.map_err(Error::platform(Object::Notify, Operation::Open))?;
+        let notify = check_notify(notify)?;
         let file = match storage.open(&object) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 make(&platform, queue_id, group_readable)?
@@ -219,9 +241,6 @@ impl<P: Platform> ReplicaReporter<P> {
         };
         let file = check(file, queue_id)?;
         let lock = storage.lock(&object).map_err(Error::platform(object, Operation::Lock))?;
-        let notify = storage.open(&Object::Notify);
-        let notify = notify.map_err(Error::platform(Object::Notify, Operation::Open))?;
-        let notify = check_notify(notify)?;
         let seq = replicated_seq(&file).unwrap_or(0);
         Ok(Self { file, notify, seq, platform, _lock: lock })
     }

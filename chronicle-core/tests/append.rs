@@ -9,7 +9,8 @@
 
 mod support;
 
-use chronicle_core::{Error, Start};
+use chronicle_core::{Appender, Error, Start, WriteOptions};
+use support::clock::Timed;
 use support::{Home, TYPE, assert_holds, drain, payload};
 
 #[test]
@@ -245,4 +246,23 @@ fn a_payload_that_is_too_large_ends_a_batch_and_what_came_before_stays() {
     appender.append(TYPE, b"three").unwrap();
     let texts: Vec<Vec<u8>> = home.read_all().into_iter().map(|(_, bytes)| bytes).collect();
     assert_eq!(texts, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+}
+
+#[test]
+fn the_time_of_a_batch_belongs_to_its_records_and_not_to_what_came_before_a_roll() {
+    let home = Home::with_queue(4096);
+    let platform = Timed::new(home.platform());
+    let clock = platform.set_clock();
+    clock.set(10);
+    let mut appender = Appender::open(platform, WriteOptions::default()).unwrap();
+    appender.append(TYPE, &[1; 3800]).unwrap();
+    clock.set(20);
+    // Does not fit behind the first one.
+    appender.append_all(TYPE, [[2; 500].as_slice()]).unwrap();
+    assert_eq!(appender.position().segment.get(), 1);
+    std::fs::remove_file(home.file("000000000.q")).unwrap();
+    let mut tailer = home.tailer();
+    assert!(tailer.seek_timestamp(20).unwrap().found);
+    assert_eq!(tailer.next().unwrap().map(|message| message.seq), Some(1));
+    assert_eq!(tailer.seek_timestamp(10).unwrap_err(), Error::FellBehind { oldest: 1 });
 }

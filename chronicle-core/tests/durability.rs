@@ -14,8 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use chronicle_core::{
-    Appender, Error, Fault, Platform, ReplicaReporter, TailOptions, Tailer, Visibility,
-    WaitOutcome, WaitStrategy, Watermark, Watermarks, WriteOptions,
+    Appender, CreateOptions, Error, Fault, Object, Platform, ReplicaReporter, RetentionPolicy,
+    SegmentSize, TailOptions, Tailer, Visibility, WaitOutcome, WaitStrategy, Watermark, Watermarks,
+    WriteOptions, apply_retention, create,
 };
 use chronicle_format::CHECKPOINT_FILE_SIZE;
 use chronicle_format::layout::control;
@@ -368,4 +369,92 @@ fn a_damaged_watermark_is_no_promise_and_no_damage() {
     assert_eq!(drain(&mut tailer).len(), 10);
     appender.flush().unwrap();
     assert_eq!(drain(&mut tailer).len(), 10);
+}
+
+#[test]
+fn a_sync_to_a_place_whose_segment_was_removed_meanwhile_is_no_error() {
+    let (home, mut appender) = keeping_two();
+    let mut syncer = appender.detach_syncer().unwrap();
+    append(&mut appender, 0, 60);
+    let then = appender.begin_flush().unwrap();
+    append(&mut appender, 60, 400);
+    assert!(apply_retention(&home.platform(), |_| false).unwrap().plan.oldest < then.segment);
+    assert!(!home.file(&Object::Segment(then.segment).to_string()).exists());
+    syncer.sync_to(appender.platform(), &then).unwrap();
+    assert_eq!(syncer.durable_seq(), 60);
+    syncer.sync(appender.platform()).unwrap();
+    assert_eq!(Watermarks::open(home.platform()).unwrap().durable(), 400);
+}
+
+#[test]
+fn a_syncer_finds_the_head_though_the_hint_is_torn_and_its_own_segment_was_removed() {
+    let (home, mut appender) = keeping_two();
+    let mut syncer = appender.detach_syncer().unwrap();
+    append(&mut appender, 0, 400);
+    apply_retention(&home.platform(), |_| false).unwrap();
+    home.write_at("control.meta", control::SEGMENT_GEN as u64, &1u32.to_le_bytes());
+    syncer.sync(appender.platform()).unwrap();
+    assert_eq!(syncer.durable_seq(), 400);
+}
+
+#[test]
+fn a_segment_that_is_lost_from_between_others_is_missed_by_a_flush() {
+    let home = Home::with_queue(4096);
+    let mut appender = home.appender();
+    append(&mut appender, 0, 200);
+    std::fs::rename(home.file("000000001.q"), home.file("elsewhere")).unwrap();
+    assert_eq!(appender.flush().map_err(|error| error.kind()), Err(Some(ErrorKind::NotFound)));
+    assert_eq!(appender.durable_seq(), 0);
+    std::fs::rename(home.file("elsewhere"), home.file("000000001.q")).unwrap();
+    appender.flush().unwrap();
+    assert_eq!(appender.durable_seq(), 200);
+}
+
+#[test]
+fn a_claim_that_is_open_while_a_sync_fails_is_not_committed() {
+    let home = Home::with_queue(SIZE);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    let mut syncer = appender.detach_syncer().unwrap();
+    append(&mut appender, 0, 5);
+    let platform = Faulty::new(|| home.platform(), &faults);
+    let mut claim = appender.claim(8).unwrap();
+    claim.copy_from_slice(b"too late");
+    faults.fail(Call::Sync, 0, ErrorKind::Io);
+    assert!(syncer.sync(&platform).is_err() && syncer.has_failed());
+    assert!(matches!(claim.commit(TYPE), Err(Error::Poisoned)));
+    assert!(matches!(appender.begin_flush(), Err(Error::Poisoned)));
+    let segments = appender.position().segment;
+    assert!(matches!(appender.append(TYPE, &[0; 60_000]), Err(Error::Poisoned)));
+    assert_eq!(appender.position().segment, segments, "a poisoned writer does not roll");
+    drop(appender);
+    assert_holds(&home.read_all(), 5);
+}
+
+/// A queue of small segments that keeps two of them, and its writer.
+fn keeping_two() -> (Home, Appender<LinuxPlatform>) {
+    let home = Home::new();
+    let mut options = CreateOptions::default();
+    options.segment_size = SegmentSize::new(4096).unwrap();
+    options.retention = RetentionPolicy::KEEP_ALL;
+    options.retention.max_segments = Some(2);
+    create(&home.platform(), &options).unwrap();
+    let appender = home.appender();
+    (home, appender)
+}
+
+#[test]
+fn names_that_cannot_be_synced_because_their_directory_is_none_poison_nothing() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    append(&mut appender, 0, 5);
+    std::fs::rename(home.file("readers"), home.file("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(home.file("elsewhere"), home.file("readers")).unwrap();
+    assert!(matches!(appender.flush(), Err(Error::Platform { .. })));
+    assert_eq!(appender.durable_seq(), 0);
+    append(&mut appender, 5, 6);
+    std::fs::remove_file(home.file("readers")).unwrap();
+    std::fs::rename(home.file("elsewhere"), home.file("readers")).unwrap();
+    appender.flush().unwrap();
+    assert_eq!(appender.durable_seq(), 6);
 }

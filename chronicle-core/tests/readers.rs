@@ -196,3 +196,34 @@ fn inspection_gives_exact_lags_across_segments() {
         (42..200).map(|n| 32 + (payload(n).len() as u64).next_multiple_of(32)).sum();
     assert_eq!(reports[0].lag_bytes, expected);
 }
+
+#[test]
+fn a_position_behind_the_epoch_record_of_a_segment_that_a_power_loss_took_is_diverged() {
+    let home = Home::with_queue(4096);
+    let mut appender = home.appender();
+    // So full that not even an EPOCH record fits behind the second one.
+    appender.append(TYPE, &[1; 3800]).unwrap();
+    let second = appender.position().offset;
+    appender.append(TYPE, &[2; 64]).unwrap();
+    appender.append(TYPE, &[3; 64]).unwrap();
+    assert_eq!(appender.position().segment.get(), 1);
+    drop(appender);
+    // The third record is lost, so that the next segment begins with an EPOCH record.
+    home.write_at("000000001.q", 64, &[0; 200]);
+    drop(home.appender());
+    let mut reader = home.named("r").unwrap();
+    while reader.next().unwrap().is_some() {}
+    reader.commit().unwrap();
+    assert_eq!((reader.position().segment.get(), reader.position().seq), (1, 2));
+    drop(reader);
+    drop(home.named("r").unwrap());
+
+    home.write_at("000000000.q", second, &[0; 96]);
+    home.forget_boot();
+    let mut appender = home.appender();
+    assert_eq!(appender.next_seq(), 1);
+    for _ in 0..20 {
+        appender.append(TYPE, &[4; 200]).unwrap();
+    }
+    assert!(matches!(home.named("r").map(drop), Err(Error::Diverged { seq: 2, .. })));
+}

@@ -160,6 +160,10 @@ impl Error for LinuxError {
             (Call::Open, Errno::NODEV) => ErrorKind::NotRegular,
             // inotify_add_watch(2): the user has too many watches; the disk is not full.
             (Call::WatchAdd, Errno::NOSPC) => ErrorKind::Exhausted,
+            // fsync(2), msync(2): whatever the reason, pages may have been given up by then, so that
+            // another try says nothing. The other kinds would say that nothing has happened.
+            (Call::Sync | Call::SyncData, Errno::NOSPC | Errno::DQUOT) => ErrorKind::NoSpace,
+            (Call::Sync | Call::SyncData, _) => ErrorKind::Io,
             (_, Errno::NOENT) => ErrorKind::NotFound,
             (_, Errno::EXIST) => ErrorKind::AlreadyExists,
             (_, Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => ErrorKind::NoSpace,

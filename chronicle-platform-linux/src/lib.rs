@@ -13,7 +13,8 @@
 //! A process that forks while it has a queue open must not use the queue in the child. Mappings
 //! that can be stored to do not exist there (`MADV_DONTFORK`), and a lock that the parent holds
 //! belongs to the open file description, which the child shares until it calls `exec`
-//! (`fcntl_locking(2)`, "Open file description locks"): it is released only when both are gone.
+//! (`fcntl_locking(2)`, "Open file description locks"): it is released when the parent lets it go, or
+//! else when both are gone.
 #![no_std]
 #![cfg(target_os = "linux")]
 

@@ -31,11 +31,13 @@ pub(crate) enum Extent {
 pub struct LinuxGuard {
     file: OwnedFd,
     inscribable: bool,
+    /// The process that took the lock.
+    owner: u32,
 }
 
 impl LinuxGuard {
-    pub(crate) const fn new(file: OwnedFd, inscribable: bool) -> Self {
-        Self { file, inscribable }
+    pub(crate) fn new(file: OwnedFd, inscribable: bool) -> Self {
+        Self { file, inscribable, owner: process_id() }
     }
 
     /// Writes the holder's line over the one that is there.
@@ -62,6 +64,18 @@ impl LinuxGuard {
         // The length comes last, so that the text is never empty: what a longer line before it
         // leaves behind for a moment comes after the end of this line, where `holder` does not look.
         Call::Truncate.make(|| ftruncate(&self.file, written as u64))
+    }
+}
+
+impl Drop for LinuxGuard {
+    /// Closing the file is not enough: a child that another thread is just starting has the same open
+    /// until it executes its program, and would keep the lock for that long. The child itself lets the
+    /// lock be, which is its parent's.
+    fn drop(&mut self) {
+        if process_id() == self.owner {
+            // If it fails, closing does it.
+            let _ = unlock(self.file.as_fd(), Extent::Object);
+        }
     }
 }
 

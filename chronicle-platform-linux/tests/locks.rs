@@ -150,3 +150,56 @@ fn a_lock_on_a_file_without_a_name_is_none() {
         queue.storage().lock(&object).unwrap();
     }
 }
+
+/// Runs something in a forked child that then waits to be killed.
+struct Forked(libc::pid_t);
+
+impl Forked {
+    fn new(act: impl FnOnce()) -> Self {
+        // SAFETY: the child allocates nothing, takes no lock and returns from no function of the
+        // parent's: it does `act` and waits.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            act();
+            loop {
+                // SAFETY: waits for a signal.
+                unsafe { libc::pause() };
+            }
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        // SAFETY: takes numbers; the child is this process's and was not waited for.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // SAFETY: as above; the status is not asked for.
+        unsafe { libc::waitpid(self.0, core::ptr::null_mut(), 0) };
+    }
+}
+
+#[test]
+fn a_lock_that_is_let_go_is_free_though_a_child_was_just_forked() {
+    let queue = Queue::new();
+    let guard = queue.storage().lock(&Object::WriterLock).unwrap();
+    let _child = Forked::new(|| {});
+    drop(guard);
+    queue.storage().lock(&Object::WriterLock).unwrap();
+}
+
+#[test]
+fn a_forked_child_does_not_let_its_parents_lock_go() {
+    let queue = Queue::new();
+    let mut guard = Some(queue.storage().lock(&Object::WriterLock).unwrap());
+    let done = queue.make(&segment(0), 4096);
+    let child = Forked::new(|| {
+        drop(guard.take());
+        queue.storage().remove(&segment(0)).unwrap();
+    });
+    support::until("the child lets go", || queue.names() == ["writer.lock"]);
+    let state = queue.storage().lock_state(&Object::WriterLock).unwrap();
+    assert!(matches!(state, LockState::Held(_)), "{state:?}");
+    drop((child, guard, done));
+}

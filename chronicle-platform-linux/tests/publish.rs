@@ -138,6 +138,9 @@ fn a_failed_sync_is_an_error() {
     let error = with_failing(libc::SYS_msync, libc::EIO, sync).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
     assert_eq!(error.to_string(), "msync: Input/output error (os error 5)");
+    // Not `Exhausted`, which would say that nothing has happened and that another try is as good.
+    let error = with_failing(libc::SYS_msync, libc::ENOMEM, sync).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
     let staged = queue.storage().stage(&segment(1), &stage(4096)).unwrap();
     queue.storage().sync_staged(&staged).unwrap();
     let sync = || queue.storage().sync_staged(&staged);

@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chronicle_core::{Damage, Error, FormatError, Holder, Object};
+use chronicle_core::{Damage, Error, FormatError, Holder, Object, Operation};
 use chronicle_sync::{Error as _, ErrorKind};
 
 use crate::backend::{PlatformError, io_error};
@@ -219,6 +219,9 @@ impl fmt::Display for QueueError {
             Self::Io { file, operation, source } => {
                 write!(f, "{}: cannot {operation}: {source}", file.display())?;
                 match source.kind() {
+                    _ if *operation == Operation::Sync.to_string() => {
+                        write!(f, "; what was not durable may be lost")
+                    }
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                         write!(f, "; free some space and try again, nothing was lost")
                     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use chronicle_core::{Error, Position, Syncer, WaitOutcome, Watermark, Watermarks};
+use chronicle_core::{Error, Position, Syncer, Watermark, Watermarks};
 use chronicle_sync::{Clock, Platform};
 
 use crate::QueueError;
@@ -17,6 +17,10 @@ use crate::backend::{self, Backend, PlatformError};
 
 /// The longest that the thread sleeps without a look.
 const SLICE: Duration = Duration::from_millis(100);
+/// How long it waits before it tries again what failed without anything being lost.
+const RETRY: Duration = Duration::from_millis(10);
+/// How often it does that once it is to end.
+const LAST_TRIES: u32 = 10;
 
 /// A syncer that the thread and the writer take turns with.
 pub(crate) type SharedSyncer = Arc<Mutex<Syncer<Backend>>>;
@@ -31,6 +35,8 @@ struct Shared {
 struct Progress {
     /// Messages below this are durable.
     durable_seq: u64,
+    /// What keeps the thread from going on just now; it tries again.
+    trouble: Option<Error<PlatformError>>,
     /// The thread has ended: nothing more becomes durable by it.
     ended: Option<Ended>,
 }
@@ -58,7 +64,7 @@ impl GroupCommit {
         interval: Duration,
     ) -> Result<Self, QueueError> {
         let failed = |error| QueueError::from_core(path, error);
-        let progress = Progress { durable_seq: syncer.durable_seq(), ended: None };
+        let progress = Progress { durable_seq: syncer.durable_seq(), trouble: None, ended: None };
         let shared = Arc::new(Shared {
             syncer: Arc::new(Mutex::new(syncer)),
             progress: Mutex::new(progress),
@@ -101,7 +107,8 @@ impl GroupCommit {
         self.shared.note(&syncer, synced)
     }
 
-    /// Waits until the message with this sequence number is durable; whether it is.
+    /// Waits until the message with this sequence number is durable; whether it is. If something keeps
+    /// it from becoming so until the time is up, that is the error.
     pub(crate) fn wait(&self, seq: u64, timeout: Duration) -> Result<bool, Error<PlatformError>> {
         let deadline = Instant::now() + timeout;
         let mut progress = lock(&self.shared.progress);
@@ -114,7 +121,7 @@ impl GroupCommit {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || progress.ended.is_some() {
-                return Ok(false);
+                return progress.trouble.clone().map_or(Ok(false), Err);
             }
             let waited = self.shared.moved.wait_timeout(progress, left);
             (progress, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +149,10 @@ impl Shared {
     ) -> Result<(), Error<PlatformError>> {
         let mut progress = lock(&self.progress);
         progress.durable_seq = syncer.durable_seq();
-        if let Err(error) = &synced {
+        progress.trouble = synced.as_ref().err().cloned();
+        if let Err(error) = &synced
+            && syncer.has_failed()
+        {
             progress.ended = Some(Ended::Failed(error.clone()));
         }
         self.moved.notify_all();
@@ -160,10 +170,25 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        // A failure was told to those who wait; the writer learns of it by its next append.
-        let ended = match self.work() {
-            Ok(()) => Ended::Closed,
-            Err(error) => Ended::Failed(error),
+        let mut last_tries = 0;
+        let ended = loop {
+            let Err(error) = self.work() else { break Ended::Closed };
+            // A failed sync was told to those who wait; the writer learns of it by its next append.
+            if lock(&self.shared.syncer).has_failed() {
+                break Ended::Failed(error);
+            }
+            // Anything else passes, a want of descriptors, say: nothing was lost.
+            lock(&self.shared.progress).trouble = Some(error.clone());
+            if self.shared.stop.get().is_some() {
+                last_tries += 1;
+                if last_tries > LAST_TRIES {
+                    break Ended::Failed(error);
+                }
+                // Not parked: nobody would ring any more, and whoever rang has left a token.
+                thread::sleep(RETRY);
+            } else {
+                thread::park_timeout(RETRY);
+            }
         };
         let mut progress = lock(&self.shared.progress);
         progress.ended.get_or_insert(ended);
@@ -182,22 +207,20 @@ impl Worker {
                 return syncer.checkpoint(&self.platform);
             }
             drop(syncer);
-            if !self.rest(durable_seq)? {
-                continue;
-            }
             // So that others join the group. Ended early by whoever asks for it.
-            if self.shared.stop.get().is_none() && !self.interval.is_zero() {
+            if self.rest(durable_seq)? && self.shared.stop.get().is_none() {
                 thread::park_timeout(self.interval);
             }
         }
     }
 
-    /// Sleeps until there is something that is not durable; whether there is.
+    /// Sleeps until there is something that is not durable, or the thread is woken to end; whether
+    /// there is.
     fn rest(&mut self, durable_seq: u64) -> Result<bool, Error<PlatformError>> {
         let until = self.platform.clock().now().after(SLICE);
-        match self.marks.wait(Watermark::Visible, durable_seq, until, None) {
-            Ok(WaitOutcome::Ready) => Ok(true),
-            Ok(_) => {
+        match self.marks.doze(Watermark::Visible, durable_seq, until) {
+            Ok(true) => Ok(true),
+            Ok(false) => {
                 // Nothing has happened for a while: a good time to have less to recover.
                 lock(&self.shared.syncer).checkpoint(&self.platform)?;
                 Ok(false)

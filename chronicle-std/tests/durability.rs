@@ -101,3 +101,40 @@ fn a_reader_of_durable_messages_follows_a_group_committing_writer_over_rolls() {
         reader.join().unwrap();
     });
 }
+
+#[test]
+fn group_commit_goes_on_once_what_kept_it_from_it_is_over() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    let mut writer = group_writer(&path, Duration::from_secs(3600));
+    let mut seq = writer.append(TYPE, &[7; 2000]).unwrap();
+    while writer.position().segment.get() < 3 {
+        seq = writer.append(TYPE, &[7; 2000]).unwrap();
+    }
+    let (file, elsewhere) = (path.join("000000001.q"), path.join("elsewhere"));
+    std::fs::rename(&file, &elsewhere).unwrap();
+    writer.request_flush().unwrap();
+    assert!(writer.wait_durable(seq, Duration::from_millis(100)).is_err());
+    std::fs::rename(&elsewhere, &file).unwrap();
+    assert!(writer.wait_durable(seq, PATIENCE).unwrap());
+}
+
+#[test]
+fn a_writer_in_group_commit_that_has_nothing_to_do_closes_at_once() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    drop(group_writer(&path, Duration::ZERO));
+    let mut config = WriterConfig::default();
+    config.sync = SyncPolicy::Group { interval: Duration::ZERO };
+    let mut closing = Duration::ZERO;
+    for _ in 0..20 {
+        let mut writer = Queue::open_publisher_with(&path, config.clone()).unwrap();
+        writer.append(TYPE, b"a").unwrap();
+        writer.flush().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        let began = Instant::now();
+        drop(writer);
+        closing += began.elapsed();
+    }
+    assert!(closing < Duration::from_secs(1), "{closing:?} for 20 times");
+}

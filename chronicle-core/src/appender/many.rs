@@ -34,7 +34,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let mut staged = Staged::new();
         let mut result = Ok(());
-        let mut header = self.header(type_id);
+        let mut header = None;
         let mut end = self.offset;
         for payload in payloads {
             let wanted = end_of(end, payload);
@@ -47,16 +47,18 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
                     break;
                 }
                 end = self.offset;
-                header = self.header(type_id);
+                header = None;
             }
             if staged.is_empty() && !self.control.holds(self.epoch) {
                 result = Err(self.fenced());
                 break;
             }
+            // Stamped once there is room: a segment that was begun for it starts at the time before.
+            let header = header.get_or_insert_with(|| self.header(type_id));
             // There is room, in the region and in the list.
             header.seq = self.next_seq + staged.len() as u64;
             if let Some((behind, word)) =
-                record::stage(&mut self.segment.region, end, &header, payload, self.sealing)
+                record::stage(&mut self.segment.region, end, header, payload, self.sealing)
                 && staged.push((end, word)).is_ok()
             {
                 end = behind;

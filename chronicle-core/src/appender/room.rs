@@ -26,7 +26,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     #[cold]
     #[inline(never)]
     pub(super) fn make_room(&mut self, length: usize) -> Result<(), P> {
-        self.check_state()?;
+        self.check_epoch()?;
         if length as u64 > self.geometry.size.max_payload() {
             return Err(self.too_large(length));
         }

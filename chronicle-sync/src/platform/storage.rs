@@ -139,7 +139,8 @@ pub trait Storage {
     /// Brings a range to the medium.
     ///
     /// # Errors
-    /// `Io`: the bytes may be lost, and a later sync that succeeds says nothing about them.
+    /// `Io`, `NoSpace`: the bytes may be lost, and a later sync that succeeds says nothing about them.
+    /// `Exhausted`, `Denied`, `NotFound`, `NotRegular`: nothing was tried, so nothing was lost.
     fn sync(
         &self,
         map: &Self::Map,
@@ -166,7 +167,7 @@ pub trait Storage {
     /// Brings the names of all published objects to the medium.
     ///
     /// # Errors
-    /// `Io`.
+    /// As [`sync`](Self::sync).
     fn sync_names(&self) -> Result<(), Self::Error>;
 
     /// Removes staged objects that dead processes left behind. A nicety.

@@ -1,0 +1,79 @@
+//! A writer whose lock was taken from it changes nothing any more.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use chronicle_core::{Appender, Error};
+use chronicle_format::layout::control;
+use chronicle_platform_linux::LinuxPlatform;
+use support::{Home, TYPE, assert_holds, payload};
+
+fn append(appender: &mut Appender<LinuxPlatform>, from: u64, to: u64) {
+    for number in from..to {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+}
+
+/// A second writer beside one that is alive, as after somebody removed the lock file.
+fn taken_over(home: &Home) -> Appender<LinuxPlatform> {
+    std::fs::remove_file(home.file("writer.lock")).unwrap();
+    home.appender()
+}
+
+#[test]
+fn a_fenced_writer_refuses_every_call_and_says_which_epoch_is_in_force() {
+    let home = Home::with_queue(4096);
+    let mut old = home.appender();
+    append(&mut old, 0, 10);
+    let mut new = taken_over(&home);
+    let (mine, current) = (old.epoch(), new.epoch());
+    let fenced = Error::Fenced { mine, current };
+    // By the first call already, whichever that is.
+    assert_eq!(old.begin_flush().unwrap_err(), fenced);
+    assert_eq!(old.append(TYPE, b"x").unwrap_err(), fenced);
+    assert_eq!(old.claim(8).map(drop).unwrap_err(), fenced);
+    assert_eq!(old.flush().unwrap_err(), fenced);
+    assert_eq!(old.prepare_next().unwrap_err(), fenced);
+    append(&mut new, 10, 200);
+    drop(old);
+    append(&mut new, 200, 210);
+    drop(new);
+    assert_holds(&home.read_all(), 210);
+}
+
+#[test]
+fn a_fenced_writer_does_not_roll() {
+    let home = Home::with_queue(4096);
+    let mut old = home.appender();
+    append(&mut old, 0, 10);
+    let new = taken_over(&home);
+    assert!(matches!(old.append(TYPE, &[0; 3900]), Err(Error::Fenced { .. })));
+    assert!(!home.file("000000001.q").exists());
+    drop((old, new));
+    assert_holds(&home.read_all(), 10);
+}
+
+#[test]
+fn a_fenced_writer_that_closes_leaves_the_hint_and_the_prepared_segment_of_its_successor() {
+    let home = Home::with_queue(4096);
+    let mut old = home.appender();
+    append(&mut old, 0, 10);
+    let mut new = taken_over(&home);
+    append(&mut new, 10, 20);
+    new.flush().unwrap();
+    new.prepare_next().unwrap();
+    let hint = |home: &Home| home.read_at("control.meta", control::SEGMENT_GEN as u64, 48);
+    let before = hint(&home);
+    drop(old);
+    assert_eq!(hint(&home), before);
+    assert!(home.file("000000001.q").exists());
+    append(&mut new, 20, 200);
+    drop(new);
+    assert_holds(&home.read_all(), 200);
+}
