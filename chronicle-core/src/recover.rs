@@ -274,7 +274,11 @@ impl<P: Platform> Recovery<'_, P> {
         durable: &Position,
     ) -> Result<SegmentId, P> {
         if !self.same_boot {
-            return Ok(durable.segment.max(oldest));
+            let first = durable.segment.max(oldest);
+            // As strict as the next open, which is one in this boot: an open that succeeds must not be
+            // followed by one that is refused for what was there all the time.
+            self.check_heads(oldest, first)?;
+            return Ok(first);
         }
         let mut id = newest;
         while let Some(previous) = id.previous().filter(|previous| *previous >= oldest) {
@@ -294,15 +298,21 @@ impl<P: Platform> Recovery<'_, P> {
         Ok(id)
     }
 
-    /// Looks at size and head of the segments before the one that was written to, the latest ones if
-    /// there are very many: their records are left to readers.
+    /// Looks at size and head of the segments before the one that the walk begins with, the latest ones
+    /// if there are very many: their records are left to readers.
+    ///
+    /// Ends at a gap: a power loss may bring the name of a removed segment back and not those behind
+    /// it. A reader that begins there is told.
     fn check_heads(&self, oldest: SegmentId, end: SegmentId) -> Result<(), P> {
         let mut id = end;
         for _ in 0..MOST_HEADS {
             let Some(previous) = id.previous().filter(|previous| *previous >= oldest) else {
                 break;
             };
-            view_segment(self.platform, previous, self.geometry)?.started()?;
+            match view_segment(self.platform, previous, self.geometry) {
+                Err(error) if error.kind() == Some(ErrorKind::NotFound) => break,
+                segment => segment?.started()?,
+            };
             id = previous;
         }
         Ok(())

@@ -160,7 +160,12 @@ impl Storage for LinuxStorage {
         let (file, _) = open_regular(directory.as_fd(), &name.file, OFlags::RDONLY)?;
         let mut copied = 0;
         while let Some(rest) = bytes.get_mut(copied..).filter(|rest| !rest.is_empty()) {
-            match pread(&file, rest, at.saturating_add(copied as u64)) {
+            let from = at.saturating_add(copied as u64);
+            // No file is that long, and pread(2) takes such an offset for a negative one.
+            if i64::try_from(from).is_err() {
+                break;
+            }
+            match pread(&file, rest, from) {
                 Ok(0) => break,
                 Ok(count) => copied += count,
                 Err(Errno::INTR) => {}

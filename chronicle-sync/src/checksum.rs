@@ -13,6 +13,7 @@ pub struct Checksum(Kind);
 enum Kind {
     Table,
     #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(miri, allow(dead_code, reason = "only made where CPUID can be asked"))]
     Sse42,
     #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
     Arm,
@@ -25,7 +26,8 @@ impl Checksum {
     /// default on Apple's systems): without `std` there is no way to ask.
     #[must_use]
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
+        // Miri cannot run the CPUID instruction.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             const SSE42: u32 = 1 << 20;
             // Intel SDM volume 2A, CPUID leaf 1: ECX bit 20.

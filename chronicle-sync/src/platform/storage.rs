@@ -101,7 +101,8 @@ pub trait Storage {
     fn view(&self, object: &Object) -> Result<Self::View, Self::Error>;
 
     /// Copies bytes out of an object without mapping it: whoever else may write to the object could
-    /// truncate it, and a mapping would then be a trap. Returns how many bytes there were.
+    /// truncate it, and a mapping would then be a trap. Returns how many bytes there were: none behind
+    /// the object's end.
     ///
     /// # Errors
     /// `NotFound`, `NotRegular`, `Denied`.
@@ -119,7 +120,8 @@ pub trait Storage {
     /// `NotFound`, `Denied`.
     fn remove(&self, object: &Object) -> Result<(), Self::Error>;
 
-    /// Shows all objects of a kind, in no order. Names that no object has are passed over.
+    /// Shows all objects of a kind, in no order. Names that no object has are passed over. What is
+    /// shown may be opened on the way.
     ///
     /// # Errors
     /// The backend's.
@@ -176,7 +178,8 @@ pub trait Storage {
     /// Locks an object without waiting; [`Object::WriterLock`] is made if it is not there.
     ///
     /// # Errors
-    /// `Locked` if someone else, in this process or another, holds it.
+    /// `Locked` if someone else, in this process or another, holds it; `NotFound` if any other object
+    /// is not there.
     fn lock(&self, object: &Object) -> Result<Self::Guard, Self::Error>;
 
     /// Writes into [`Object::WriterLock`] who holds it, for people to read.

@@ -1,5 +1,6 @@
 //! Everything that is checked about the workspace, by one command: `cargo xtask ci`.
 
+mod nightly;
 mod steps;
 mod tidy;
 
@@ -16,7 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything below and `cargo test`, cheap things first; stops at the first failure
+    /// `cargo test` and everything below up to `bare-metal`, cheap things first; stops at the first
+    /// failure
     Ci,
     /// Whether the code is formatted
     Fmt,
@@ -34,6 +36,16 @@ enum Command {
     },
     /// The crates without an operating system, for targets that have none
     BareMetal,
+    /// Arbitrary input for everything that reads bytes, with the nightly toolchain
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+    },
+    /// The engine on the heap under Miri, with the nightly toolchain
+    Miri,
+    /// The engine on threads under the thread sanitizer, with the nightly toolchain
+    ThreadSanitizer,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +57,9 @@ fn main() -> ExitCode {
         Command::Doc => steps::doc(),
         Command::Loom { mutants } => steps::loom(mutants),
         Command::BareMetal => steps::bare_metal(),
+        Command::Fuzz { seconds } => nightly::fuzz(seconds),
+        Command::Miri => nightly::miri(),
+        Command::ThreadSanitizer => nightly::thread_sanitizer(),
     };
     match result {
         Ok(_) => ExitCode::SUCCESS,

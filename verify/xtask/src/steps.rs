@@ -164,12 +164,12 @@ fn install(target: &str) -> Result<(), String> {
 }
 
 /// The workspace's directory.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -180,7 +180,7 @@ fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     command
 }
 
-fn run(mut command: Command) -> Outcome {
+pub(crate) fn run(mut command: Command) -> Outcome {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(String::new()) } else { Err(format!("{command:?}: {status}")) }
 }

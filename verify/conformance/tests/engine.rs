@@ -1,0 +1,147 @@
+//! The engine on the heap: small enough for Miri and for the thread sanitizer, which run it too.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::thread;
+use std::time::Duration;
+
+use chronicle_conformance::memory::Memory;
+use chronicle_core::{
+    Appender, CreateOptions, Inspection, ReaderName, SegmentSize, Start, TailOptions, Tailer,
+    WaitOutcome, WaitStrategy, WriteOptions, apply_retention, create, verify,
+};
+use chronicle_sync::format::SegmentId;
+use chronicle_sync::{Clock, Object, Storage};
+
+const TYPE: u16 = 0x8000;
+
+fn queue(checksums: bool) -> Memory {
+    let memory = Memory::durable();
+    let mut options = CreateOptions::default();
+    options.segment_size = SegmentSize::new(4096).unwrap();
+    options.checksums = checksums;
+    options.retention.max_segments = Some(4);
+    create(&memory, &options).unwrap();
+    memory
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    vec![number as u8; number as usize % 50 + 1]
+}
+
+#[test]
+fn records_come_back_over_rolls_lives_and_a_power_loss() {
+    for checksums in [true, false] {
+        let memory = queue(checksums);
+        let mut named = TailOptions::default();
+        named.name = Some(ReaderName::new("a").unwrap());
+        let mut seq = 0;
+        for life in 0..3 {
+            let mut writer = Appender::open(&memory, WriteOptions::default()).unwrap();
+            let mut reader = Tailer::open(&memory, &named).unwrap();
+            // A position that was not synced goes back, and some records are read again.
+            while reader.next().unwrap().is_some() {}
+            for _ in 0..60 {
+                assert_eq!(writer.append(TYPE, &payload(seq)).unwrap(), seq);
+                let message = reader.next().unwrap().unwrap();
+                assert_eq!((message.seq, message.payload), (seq, &payload(seq)[..]));
+                reader.commit().unwrap();
+                seq += 1;
+            }
+            // Given up with bytes in it, and another record in its place.
+            let mut claim = writer.claim(40).unwrap();
+            claim.fill(0xff);
+            drop(claim);
+            let mut claim = writer.claim(8).unwrap();
+            claim.copy_from_slice(&seq.to_le_bytes());
+            assert_eq!(claim.commit(TYPE).unwrap(), seq);
+            assert_eq!(reader.next().unwrap().unwrap().payload, seq.to_le_bytes());
+            reader.commit().unwrap();
+            seq += 1;
+            writer.flush().unwrap();
+            apply_retention(&memory, |_| false).unwrap();
+            assert_eq!(verify(&memory, |error| panic!("{error}")).unwrap().faults, 0);
+            assert_eq!(Inspection::of(&memory).unwrap().durable_seq, seq);
+            drop((writer, reader));
+            if life == 1 && checksums {
+                memory.lose_power();
+            }
+        }
+        let mut options = TailOptions::default();
+        options.start = Start::Seq(seq - 1);
+        let mut reader = Tailer::open(&memory, &options).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().seq, seq - 1);
+    }
+}
+
+#[test]
+fn a_reader_in_another_thread_sleeps_and_gets_every_record() {
+    const COUNT: u64 = if cfg!(miri) { 60 } else { 2000 };
+    let memory = queue(true);
+    let mut writer = Appender::open(memory.clone(), WriteOptions::default()).unwrap();
+    thread::scope(|scope| {
+        for strategy in [WaitStrategy::Park, WaitStrategy::BusySpin] {
+            let memory = memory.clone();
+            scope.spawn(move || {
+                let mut reader = Tailer::open(memory, &TailOptions::default()).unwrap();
+                for expected in 0..COUNT {
+                    let until = reader.platform().now().after(Duration::from_secs(20));
+                    assert_eq!(reader.wait(strategy, until, None).unwrap(), WaitOutcome::Ready);
+                    let message = reader.next().unwrap().unwrap();
+                    assert_eq!(message.seq, expected);
+                    assert_eq!(message.payload, payload(expected));
+                }
+            });
+        }
+        scope.spawn(|| {
+            for number in 0..COUNT {
+                writer.append(TYPE, &payload(number)).unwrap();
+                if number % 8 == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+    });
+}
+
+/// A head that is damaged below the durable watermark is refused after a reboot as it is before one:
+/// an open that succeeds must not be followed by one that is refused for what was there all the time.
+#[test]
+fn a_damaged_head_of_an_old_segment_is_refused_in_every_boot() {
+    let memory = queue(true);
+    let mut writer = Appender::open(&memory, WriteOptions::default()).unwrap();
+    for number in 0..200 {
+        writer.append(TYPE, &payload(number)).unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    let first = Object::Segment(SegmentId::FIRST);
+    let mut bytes = memory.get(&first).unwrap();
+    bytes.truncate(2714);
+    memory.put(&first, &bytes);
+    let refused = |memory: &Memory| {
+        Appender::open(memory, WriteOptions::default()).map(drop).unwrap_err().to_string()
+    };
+    let before = refused(&memory);
+    memory.reboot();
+    assert_eq!(refused(&memory), before);
+    assert_eq!(refused(&memory), before);
+}
+
+/// A power loss may bring the name of a removed segment back and not the one behind it.
+#[test]
+fn a_removed_segment_whose_name_came_back_stops_no_writer() {
+    let memory = queue(true);
+    let mut writer = Appender::open(&memory, WriteOptions::default()).unwrap();
+    for number in 0..200 {
+        writer.append(TYPE, &payload(number)).unwrap();
+    }
+    writer.flush().unwrap();
+    drop(writer);
+    let second = Object::Segment(SegmentId::new(1).unwrap());
+    memory.remove(&second).unwrap();
+    memory.reboot();
+    for _ in 0..2 {
+        let mut writer = Appender::open(&memory, WriteOptions::default()).unwrap();
+        writer.append(TYPE, b"goes on").unwrap();
+    }
+}

@@ -1,0 +1,12 @@
+//! The durable watermark in its two slots.
+#![no_main]
+
+use chronicle_fuzz::{Damage, read_everything, write_and_read};
+use chronicle_sync::Object;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|damage: Damage| {
+    let memory = damage.queue(|object| matches!(object, Object::Checkpoint));
+    write_and_read(&memory);
+    read_everything(&memory);
+});
