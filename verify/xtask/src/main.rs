@@ -32,6 +32,8 @@ enum Command {
         #[arg(long)]
         mutants: bool,
     },
+    /// The simulator, with every fault of its list seeded in turn, each of which it must find
+    SimMutants,
     /// The crates without an operating system, for targets that have none
     BareMetal,
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
         Command::Loom { mutants } => steps::loom(mutants),
+        Command::SimMutants => steps::sim_mutants(),
         Command::BareMetal => steps::bare_metal(),
     };
     match result {
