@@ -8,6 +8,7 @@ use chronicle_format::{
     CHECKPOINT_FILE_SIZE, EpochRecord, Frontier, Object, Position, RecordFlags, RecordHeader,
     SegmentId, SegmentSize, TypeId, WatermarkRecord, record_size,
 };
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Sealing};
 use chronicle_sync::{
@@ -155,16 +156,27 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         // Whatever failed to be synced in this boot has reached the medium by now.
         control.set_poisoned_boot(0);
         control.set_durable_seq(tail.report.durable_seq);
+        if seeded(Mutant::RecoveryMovesWatermark) {
+            control.set_durable_seq(tail.position.seq);
+        }
         // The epoch must never come again, not even if power is lost before anything else is synced.
-        storage
-            .sync(control.region(), 0..PAGE, Durability::Durable)
-            .map_err(Error::platform(Object::Control, Operation::Sync))?;
+        if !seeded(Mutant::EpochNotSynced) {
+            storage
+                .sync(control.region(), 0..PAGE, Durability::Durable)
+                .map_err(Error::platform(Object::Control, Operation::Sync))?;
+        }
+        // Whoever made the queue may have died before that: records without a `control.meta` beside
+        // them are damage. What recovery removed is gone for good before anything is appended.
+        if !seeded(Mutant::OpenNamesNotSynced) {
+            storage.sync_names().map_err(Error::platform(Object::Control, Operation::Sync))?;
+        }
         // For people only, so a failure changes nothing.
         let _ = storage.inscribe(&lock, epoch);
 
         let Tail { segment, position, frontier, time_max_ns, mut report } = tail;
         report.epoch = epoch;
-        let syncer = Syncer::open(&platform, &durable, report.durable_seq)?;
+        let mut syncer = Syncer::open(&platform, &durable, report.durable_seq)?;
+        syncer.names_are_synced(segment.id);
         let sealing = segment.sealing(&geometry);
         let mut appender = Self {
             offset: position.offset,

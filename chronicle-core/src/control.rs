@@ -241,6 +241,13 @@ impl<R: RegionMut> Control<R> {
         self.region.publish_u64(control::WRITER_BOOT as u64, boot);
     }
 
+    /// Says that a sync failed in this boot. The writer's epoch ends, so that its next append finds
+    /// out without looking for it.
+    pub(crate) fn poison(&self, boot: u64) {
+        self.set_poisoned_boot(boot);
+        let _ = self.begin_epoch(0);
+    }
+
     pub(crate) fn set_poisoned_boot(&self, boot: u64) {
         self.region.publish_u64(control::POISONED_BOOT as u64, boot);
     }

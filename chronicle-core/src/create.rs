@@ -4,17 +4,15 @@
 use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, CONTROL_FILE_SIZE, Checkpoint, ControlFlags,
     ControlHeader, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Object, Position, RetentionPolicy,
-    SegmentId, SegmentSize, SegmentStart,
+    SegmentId, SegmentSize,
 };
-use chronicle_sync::{
-    Clock, Durability, Error as _, ErrorKind, Platform, RegionMutExt, Stage, Storage,
-};
+use chronicle_sync::{Clock, Error as _, ErrorKind, Platform, RegionMutExt, Stage, Storage};
 
 use crate::Result;
 use crate::appender::first_reservation;
 use crate::control::{Control, absent};
 use crate::error::{Error, Operation};
-use crate::segment::{Geometry, create_segment};
+use crate::segment::{Geometry, create_first_segment};
 use crate::wait::lock_writer;
 
 /// What is fixed when a queue is made.
@@ -93,12 +91,8 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
         let checkpoint = Checkpoint { generation: 0, queue_id, durable };
         region.store_bytes(first as u64, &checkpoint.encode());
     })?;
-    let start = SegmentStart { first_seq: 0, time_floor_ns: 0, epoch: 0 };
     let reserved = first_reservation(geometry.size);
-    let segment = create_segment(platform, SegmentId::FIRST, &geometry, reserved, &start)?;
-    storage
-        .sync(&segment.region, 0..reserved, Durability::Durable)
-        .map_err(Error::platform(segment.object(), Operation::Sync))?;
+    create_first_segment(platform, &geometry, reserved)?;
     sync_names(platform)?;
 
     let mut flags = ControlFlags::empty();

@@ -4,9 +4,10 @@ use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, Object, Position, SEG_DATA_OFFSET, Seal,
     SegmentId,
 };
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Slot};
-use chronicle_sync::{Clock, Durability, Error as _, ErrorKind, Platform, RegionMutExt, Storage};
+use chronicle_sync::{Clock, Durability, ErrorKind, Platform, RegionMutExt, Storage};
 use heapless::Deque;
 
 use crate::Result;
@@ -75,6 +76,11 @@ impl<P: Platform> Syncer<P> {
         })
     }
 
+    /// Takes note that the names of all segments up to this one were synced.
+    pub(crate) fn names_are_synced(&mut self, up_to: SegmentId) {
+        self.names_synced = Some(up_to);
+    }
+
     /// Records below this are durable.
     #[must_use]
     pub fn durable_seq(&self) -> u64 {
@@ -105,9 +111,7 @@ impl<P: Platform> Syncer<P> {
     /// a sync that succeeds later would say nothing about it, and the appender is told by its next
     /// append.
     pub fn sync_to(&mut self, platform: &P, to: &Position) -> Result<(), P> {
-        if self.failed {
-            return Err(Error::Poisoned);
-        }
+        self.check(platform)?;
         if (to.segment, to.offset) <= (self.durable.segment, self.durable.offset) {
             return Ok(());
         }
@@ -130,9 +134,7 @@ impl<P: Platform> Syncer<P> {
     /// # Errors
     /// As [`sync_to`](Self::sync_to).
     pub fn checkpoint(&mut self, platform: &P) -> Result<(), P> {
-        if self.failed {
-            return Err(Error::Poisoned);
-        }
+        self.check(platform)?;
         if self.checkpoint_due {
             self.store_slot();
             let synced = platform
@@ -156,9 +158,21 @@ impl<P: Platform> Syncer<P> {
         self.retained.push_back(segment).err()
     }
 
+    /// Refuses where a sync has failed: here, or of whoever removes segments.
+    fn check(&self, platform: &P) -> Result<(), P> {
+        let poisoned = self.failed || self.control.poisoned_boot() == platform.clock().boot();
+        if poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
     /// Data first, the oldest segment first; then names; then the watermark.
     fn bring_to_medium(&mut self, platform: &P, to: &Position) -> Result<(), P> {
+        if seeded(Mutant::WatermarkBeforeData) {
+            self.move_early(platform, to)?;
+        }
         let mut id = self.durable.segment;
+        if seeded(Mutant::FlushSealedNotSynced) {
+            id = to.segment;
+        }
         while id < to.segment {
             if let Some(oldest) = self.enter_or_pass(platform, id)? {
                 id = oldest;
@@ -177,7 +191,8 @@ impl<P: Platform> Syncer<P> {
         let words = self.control.durable_words().ok_or(Error::Poisoned)?;
         words.advance(to.seq, || {
             self.sync_segment(platform, to.offset)?;
-            if self.names_synced.is_none_or(|synced| synced < to.segment) {
+            let synced = self.names_synced.is_some_and(|synced| synced >= to.segment);
+            if !synced && !seeded(Mutant::FlushNamesNotSynced) {
                 platform
                     .storage()
                     .sync_names()
@@ -234,10 +249,22 @@ impl<P: Platform> Syncer<P> {
 
     fn sync_segment(&self, platform: &P, end: u64) -> Result<(), P> {
         let Some(segment) = &self.segment else { return Ok(()) };
-        platform
-            .storage()
-            .sync(&segment.region, 0..end, Durability::Durable)
-            .map_err(Error::platform(segment.object(), Operation::Sync))
+        let sync = || platform.storage().sync(&segment.region, 0..end, Durability::Durable);
+        let synced = match sync() {
+            Err(_) if seeded(Mutant::FailedSyncIgnored) => Ok(()),
+            Err(_) if seeded(Mutant::FailedSyncRetried) => sync(),
+            other => other,
+        };
+        synced.map_err(Error::platform(segment.object(), Operation::Sync))
+    }
+
+    /// What [`Mutant::WatermarkBeforeData`] does.
+    fn move_early(&mut self, platform: &P, to: &Position) -> Result<(), P> {
+        let before = core::mem::replace(&mut self.durable, *to);
+        self.checkpoint_due = true;
+        let moved = self.checkpoint(platform);
+        self.durable = before;
+        moved
     }
 
     /// Stores the watermark into the older slot of the checkpoint. Synced at once: while one slot is
@@ -257,19 +284,10 @@ impl<P: Platform> Syncer<P> {
     /// Takes note of an error: what failed to be synced may be lost, and nothing can be said about
     /// it any more.
     fn failed(&mut self, platform: &P, error: Error<P::Error>) -> Error<P::Error> {
-        // Where what is to be synced could not even be opened, nothing was lost and the next try may
-        // succeed.
-        let untried = |kind| {
-            use ErrorKind::{Denied, Exhausted, NotFound, NotRegular};
-            matches!(kind, Exhausted | Denied | NotFound | NotRegular)
-        };
-        if let Error::Platform { operation: Operation::Sync, source, .. } = &error
-            && !untried(source.kind())
-        {
+        // Where a descriptor could only not be had, nothing was lost and the next try may succeed.
+        if error.is_failed_sync() {
             self.failed = true;
-            self.control.set_poisoned_boot(platform.clock().boot());
-            // The writer's epoch ends, so its next append finds out without looking for it.
-            let _ = self.control.begin_epoch(0);
+            self.control.poison(platform.clock().boot());
         }
         error
     }

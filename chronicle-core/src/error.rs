@@ -198,6 +198,18 @@ impl<E> Error<E> {
 }
 
 impl<E: chronicle_sync::Error> Error<E> {
+    /// Whether a sync failed, so that what was not durable may be lost. Where a descriptor could only
+    /// not be had, or the object is gone, nothing was lost.
+    pub(crate) fn is_failed_sync(&self) -> bool {
+        match self {
+            Self::Platform { operation: Operation::Sync, source, .. } => {
+                use ErrorKind::{Denied, Exhausted, NotFound, NotRegular};
+                !matches!(source.kind(), Exhausted | Denied | NotFound | NotRegular)
+            }
+            _ => false,
+        }
+    }
+
     /// The platform's kind of error, if it was the platform.
     #[must_use]
     pub fn kind(&self) -> Option<ErrorKind> {

@@ -5,6 +5,7 @@ use chronicle_format::{
     FormatError, Object, Position, READER_FILE_SIZE, READER_SLOTS, ReaderHeader, ReaderName,
     ReaderPolicy, ReaderSlot,
 };
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::Record;
 use chronicle_sync::{
     Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage, Storage, slots,
@@ -159,12 +160,20 @@ fn register<P: Platform>(
     let _ = slots::store_in(&staged, READER_SLOTS, &slot);
     let synced = storage.sync_staged(&staged);
     synced.map_err(Error::platform(object.clone(), Operation::Sync))?;
-    match storage.publish(staged) {
+    let region = match storage.publish(staged) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             storage.open(object).map_err(Error::platform(object.clone(), Operation::Open))
         }
         other => other.map_err(created()),
-    }
+    }?;
+    // A name that a power loss takes back would begin anew, at another place, and nobody would know.
+    let synced = if seeded(Mutant::ReaderNameNotSynced) { Ok(()) } else { storage.sync_names() };
+    synced.map_err(|error| {
+        // The next try is to find no name, or it would not sync it.
+        let _ = storage.remove(object);
+        Error::platform(object.clone(), Operation::Sync)(error)
+    })?;
+    Ok(region)
 }
 
 /// Checks that a file is a reader's of this queue.

@@ -9,9 +9,11 @@ use chronicle_format::{
     CHECKPOINT_SLOTS, Checkpoint, FormatError, HEADER_SIZE, Object, Position, SEG_DATA_OFFSET,
     Seal, SegmentId,
 };
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{
-    Clock, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, RegionExt, Site, Storage,
+    Clock, Durability, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, RegionExt, Site,
+    Storage,
 };
 
 use crate::Result;
@@ -178,7 +180,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     ]
     .into_iter()
     .fold(0, u64::max);
-    if (end.segment, end.offset) < (durable.segment, durable.offset) || seq < durable_seq {
+    let is_durable =
+        (end.segment, end.offset) < (durable.segment, durable.offset) || seq < durable_seq;
+    if is_durable && !seeded(Mutant::RecoveryCutsDurable) {
         let fault = fault.unwrap_or(Fault::NotThere);
         return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
     }
@@ -191,8 +195,13 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         segments_removed: followers.with_records,
     });
     recovery.remove(&segment)?;
-    if sealed {
+    if sealed && !seeded(Mutant::RecoveryKeepsSeal) {
         segment.unseal();
+        // On the medium before anything is appended: a record behind a seal that came back would be
+        // one that readers step over and recovery does not.
+        if !seeded(Mutant::UnsealNotSynced) {
+            recovery.sync(&segment)?;
+        }
     }
     let words_cleared = record::clear(&mut segment.region, offset, frontier);
     let report = RecoveryReport {
@@ -273,6 +282,10 @@ impl<P: Platform> Recovery<'_, P> {
         newest: SegmentId,
         durable: &Position,
     ) -> Result<SegmentId, P> {
+        if seeded(Mutant::RecoveryFromHint) {
+            let hint = self.control.segment_index().map_or(oldest, |hint| hint.segment);
+            return Ok(hint.clamp(oldest, newest));
+        }
         if !self.same_boot {
             let first = durable.segment.max(oldest);
             // As strict as the next open, which is one in this boot: an open that succeeds must not be
@@ -424,6 +437,21 @@ impl<P: Platform> Recovery<'_, P> {
             .reserve(&segment.region, 0..wanted)
             .map_err(Error::platform(segment.object(), Operation::Reserve))?;
         Ok(wanted)
+    }
+
+    /// Brings a segment to the medium. Where that fails, nobody writes to the queue in this boot: the
+    /// kernel would not try again.
+    fn sync(&self, segment: &Segment<Map<P>>) -> Result<(), P> {
+        let range = 0..self.geometry.size.bytes();
+        let synced = self.platform.storage().sync(&segment.region, range, Durability::Durable);
+        let error = match synced {
+            Ok(()) => return Ok(()),
+            Err(error) => Error::platform(segment.object(), Operation::Sync)(error),
+        };
+        if error.is_failed_sync() {
+            self.control.set_poisoned_boot(self.platform.clock().boot());
+        }
+        Err(error)
     }
 
     /// Looks at the segments behind the end of the log.

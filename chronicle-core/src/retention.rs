@@ -4,7 +4,8 @@ use chronicle_format::{
     Object, READER_FILE_SIZE, READER_SLOTS, ReaderHeader, ReaderName, ReaderPolicy, ReaderSlot,
     RetentionPolicy, Seal, SegmentId,
 };
-use chronicle_sync::{Error as _, ErrorKind, ObjectKind, Platform, Region, Storage};
+use chronicle_sync::mutation::{Mutant, seeded};
+use chronicle_sync::{Clock, Error as _, ErrorKind, ObjectKind, Platform, Region, Storage};
 
 use crate::Result;
 use crate::age;
@@ -118,10 +119,12 @@ pub fn plan_retention<P: Platform>(
 /// Another thread that is just doing the same is left to it: nothing is removed here then.
 ///
 /// A position counts once it is on the medium, so that no reader can fall back behind what was
-/// removed. A segment goes only if it is sealed.
+/// removed. A segment goes only if it is sealed, and once the one behind it is on the medium: a power
+/// loss then leaves a queue that begins with a whole segment, whatever was flushed.
 ///
 /// # Errors
-/// As [`plan_retention`]. What was removed before the error stays removed.
+/// As [`plan_retention`]. What was removed before the error stays removed. After a failed sync the
+/// queue is [`Error::Poisoned`] for this boot, and nothing more is removed.
 pub fn apply_retention<P: Platform>(
     platform: &P,
     mut lapsed: impl FnMut(&HoldingReader) -> bool,
@@ -138,26 +141,49 @@ pub fn apply_retention<P: Platform>(
         Err(error) if error.kind() == ErrorKind::Locked => None,
         Err(error) => return Err(Error::platform(Object::Control, Operation::Lock)(error)),
     };
+    if control.poisoned_boot() == platform.clock().boot() {
+        return Err(Error::Poisoned);
+    }
     if alone.is_some()
         && let Some(max_age_ns) = control.retention()?.max_age_ns
     {
         age::take_sample(platform, &control, max_age_ns);
     }
     let first = plan(platform, &control, &mut lapsed, false)?;
-    if alone.is_none() || first.keep_from() == first.oldest {
+    let mut keep_from = first.keep_from();
+    if seeded(Mutant::RetentionRemovesOneMore) {
+        keep_from = keep_from.next().map_or(keep_from, |next| next.min(first.head));
+    }
+    if alone.is_none() || keep_from == first.oldest {
         return Ok(RetentionReport { plan: first, removed: 0 });
     }
-    let mut second = Ok(first.clone());
-    let allowed = control.announce_floor(first.keep_from(), first.oldest, || {
-        second = plan(platform, &control, &mut lapsed, true);
-        // What cannot be looked at is not removed.
-        second.as_ref().map_or(first.oldest, RetentionPlan::keep_from)
-    });
-    let plan = second?;
-    let mut removed = 0;
-    let mut id = plan.oldest;
-    while u64::from(id.get()) < allowed {
+    let poisoning = |error: Error<P::Error>| {
+        if error.is_failed_sync() {
+            control.poison(platform.clock().boot());
+        }
+        error
+    };
+    let mut report = RetentionReport { plan: first, removed: 0 };
+    let mut id = report.plan.oldest;
+    // One at a time: a joining reader finds the floor ahead of what is there for a moment only, and no
+    // removal reaches the medium before the one below it.
+    while id < keep_from {
         if view_segment(platform, id, &geometry)?.seal()? == Seal::Open {
+            break;
+        }
+        let next = id.next().map_err(Error::format(Object::Segment(id)))?;
+        if !seeded(Mutant::RetentionNotSynced) {
+            bring_to_medium(platform, next).map_err(poisoning)?;
+        }
+        let mut second = Ok(report.plan.clone());
+        let allowed = control.announce_floor(next, id, || {
+            second = plan(platform, &control, &mut lapsed, true);
+            // What cannot be looked at is not removed.
+            second.as_ref().map_or(id, RetentionPlan::keep_from)
+        });
+        report.plan = second.map_err(poisoning)?;
+        let one_more = u64::from(seeded(Mutant::RetentionRemovesOneMore));
+        if allowed + one_more <= u64::from(id.get()) {
             break;
         }
         for object in [Object::Index(id), Object::Segment(id)] {
@@ -167,10 +193,18 @@ pub fn apply_retention<P: Platform>(
                 Err(error) => return Err(Error::platform(object, Operation::Remove)(error)),
             }
         }
-        removed += 1;
-        id = id.next().map_err(Error::format(Object::Segment(id)))?;
+        report.removed += 1;
+        id = next;
     }
-    Ok(RetentionReport { plan, removed })
+    Ok(report)
+}
+
+/// Makes a segment what the log may begin with after a power loss.
+fn bring_to_medium<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
+    let object = Object::Segment(id);
+    let synced = platform.storage().sync_object(&object);
+    synced.map_err(Error::platform(object.clone(), Operation::Sync))?;
+    platform.storage().sync_names().map_err(Error::platform(object, Operation::Sync))
 }
 
 fn plan<P: Platform, R: Region>(
@@ -203,6 +237,7 @@ fn plan<P: Platform, R: Region>(
         holder: None,
         holder_unreadable: false,
     };
+    let mut failed = None;
     let visit = |object| {
         let Object::Reader(name) = object else { return };
         let (segment, unreadable) =
@@ -213,6 +248,10 @@ fn plan<P: Platform, R: Region>(
                 Ok(_) => return,
                 // Removed in the meantime.
                 Err(error) if error.kind() == Some(ErrorKind::NotFound) => return,
+                Err(error) if error.is_failed_sync() => {
+                    failed = Some(error);
+                    return;
+                }
                 // It may be anywhere, so it holds everything until somebody looks after it.
                 Err(_) => (oldest, true),
             };
@@ -224,7 +263,7 @@ fn plan<P: Platform, R: Region>(
     };
     let listed = platform.storage().visit(ObjectKind::Readers, visit);
     listed.map_err(Error::platform(Object::Control, Operation::List))?;
-    Ok(plan)
+    failed.map_or(Ok(plan), Err)
 }
 
 /// Whether segments at a reader's position stay for it.

@@ -5,6 +5,7 @@ use chronicle_format::{
     FormatError, Object, SEG_DATA_OFFSET, Seal, SegmentHeader, SegmentId, SegmentSize,
     SegmentStart, record_seed,
 };
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Sealing};
 use chronicle_sync::{
     Checksum, ErrorKind, ObjectKind, Platform, ReadU64, Region, RegionExt, RegionMut, RegionMutExt,
@@ -34,6 +35,7 @@ impl Geometry {
 
     /// How records of a segment with this salt are checksummed.
     pub(crate) fn sealing(&self, salt: u32) -> Sealing {
+        let salt = if seeded(Mutant::ChecksumUnsalted) { 1 } else { salt };
         self.checksums.then(|| (Checksum::detect(), record_seed(salt)))
     }
 }
@@ -197,7 +199,7 @@ pub(crate) fn publish_segment<P: Platform>(
 }
 
 /// Makes a segment that is started with `start` before it gets its name.
-pub(crate) fn create_segment<P: Platform>(
+fn create_segment<P: Platform>(
     platform: &P,
     id: SegmentId,
     geometry: &Geometry,
@@ -207,6 +209,24 @@ pub(crate) fn create_segment<P: Platform>(
     let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
     staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
     publish_segment(platform, id, header, staged)
+}
+
+/// Makes the first segment of a queue, which is on the medium before it gets its name: without
+/// `control.meta` beside it, a name that leads to no head looks like damage.
+pub(crate) fn create_first_segment<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    reserved: u64,
+) -> Result<(), P> {
+    let id = SegmentId::FIRST;
+    let start = SegmentStart { first_seq: 0, time_floor_ns: 0, epoch: 0 };
+    let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
+    staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
+    if !seeded(Mutant::FirstSegmentNotSynced) {
+        let synced = platform.storage().sync_staged(&staged);
+        synced.map_err(Error::platform(Object::Segment(id), Operation::Sync))?;
+    }
+    publish_segment(platform, id, header, staged).map(drop)
 }
 
 /// The next segment, started with `start`: one that a predecessor prepared and nobody has entered,

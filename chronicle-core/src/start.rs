@@ -1,16 +1,16 @@
 //! Where a reader begins: at a start of its own choosing, or where its name left off.
 
 use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart};
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 
 use crate::Result;
 use crate::control::{Control, Hint};
 use crate::error::{Damage, Error, Fault};
-use crate::index::view_index;
 use crate::readers::LastRead;
 use crate::segment::{Geometry, Segment, segment_range, view_segment};
-use crate::walk::{Cursor, walk};
+use crate::walk::{Cursor, step};
 
 /// Segments may be removed while a reader looks for its first one.
 pub(crate) const OPEN_TRIES: u32 = 100;
@@ -205,62 +205,141 @@ fn in_use<P: Platform>(platform: &P, geometry: &Geometry, id: SegmentId) -> Resu
     }
 }
 
-/// Opens the segment of a position and checks that the position is on this log.
+/// Opens the segment of a place that was just found.
+pub(crate) fn open_place<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    place: &Position,
+) -> Result<Segment<<P::Storage as Storage>::View>, P> {
+    let segment = match view_segment(platform, place.segment, geometry) {
+        Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+            return Err(gone(platform, geometry, place.segment, place.seq));
+        }
+        other => other?,
+    };
+    segment.started()?;
+    Ok(segment)
+}
+
+/// A segment and a place in it.
+type Place<P> = (Segment<<<P as Platform>::Storage as Storage>::View>, Position);
+
+/// Opens the segment of a position that was kept, checks that the position is on this log, and finds
+/// where to go on: behind the last user record before it. Records of the queue's own between that one
+/// and the position may be others than they were, so the reader steps over them anew.
 pub(crate) fn resume<P: Platform>(
     platform: &P,
     geometry: &Geometry,
     position: &Position,
     last_read: Option<LastRead>,
-) -> Result<Segment<<P::Storage as Storage>::View>, P> {
-    let diverged = Error::Diverged { epoch: position.epoch, seq: position.seq };
-    let segment = match view_segment(platform, position.segment, geometry) {
+) -> Result<Place<P>, P> {
+    let own = match view_segment(platform, position.segment, geometry) {
         Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
-            return Err(match gone(platform, geometry, position.segment, position.seq) {
-                // A position in a segment that was never written: the log was cut before it.
-                Error::Damaged(Damage { fault: Fault::NoSegment, .. }) => diverged,
-                other => other,
-            });
-        }
-        other => other?,
-    };
-    let start = segment.started()?;
-    let in_segment = position.offset <= geometry.size.bytes();
-    let on_log = match last_read {
-        _ if !in_segment => false,
-        None => {
-            position.offset == SEG_DATA_OFFSET
-                && (start.first_seq, start.epoch) == (position.seq, position.epoch)
-                || position.offset > SEG_DATA_OFFSET && start.first_seq <= position.seq
-        }
-        Some(last) => match record::look(&segment.region, last.offset) {
-            Slot::Record(record) => {
-                record.crc() == last.crc
-                    && record.header().seq.checked_add(1) == Some(position.seq)
-                    && record.end() <= position.offset
+            match gone(platform, geometry, position.segment, position.seq) {
+                // A segment that was never written: the log was cut before it.
+                Error::Damaged(Damage { fault: Fault::NoSegment, .. }) => None,
+                other => return Err(other),
             }
-            _ => false,
-        },
+        }
+        other => Some(other?),
     };
-    if on_log { Ok(segment) } else { Err(diverged) }
+    // What no segment holds is the place of nothing.
+    if position.offset > geometry.size.bytes() {
+        return Err(Error::Diverged { epoch: position.epoch, seq: position.seq });
+    }
+    if let Some(segment) = own
+        && let Some(start) = segment.start()?
+        && start.epoch <= position.epoch
+    {
+        let place = match last_read {
+            Some(last) => behind(&segment, &last, position.seq),
+            None => walk_to_seq(&segment, geometry, &start, position.seq),
+        };
+        let place = place.filter(|(end, _)| *end <= position.offset);
+        let place = on_log(position, segment.id, place)
+            .filter(|place| !skips_a_record(&segment, place, position));
+        let place = place.ok_or(Error::Diverged { epoch: position.epoch, seq: position.seq })?;
+        let place = if seeded(Mutant::ReaderEpochKept) { *position } else { place };
+        return Ok((segment, place));
+    }
+    // The segment was lost, or is of a later life. Without a record of it before the position, that may
+    // still be at the end of the segment before, if that is where the log was cut.
+    let before =
+        if last_read.is_none() { place_by_seq(platform, geometry, position)? } else { None };
+    match before {
+        Some((segment, place)) => Ok((segment, place)),
+        None => Err(Error::Diverged { epoch: position.epoch, seq: position.seq }),
+    }
 }
 
-/// Whether a place that carries no last record is on this log: whether the records before it in its
-/// segment lead to it, with its sequence number and its epoch.
-///
-/// Reads a stride of the segment's index at the most, or the segment from its beginning without one.
-pub(crate) fn is_reached<P: Platform, R: Region>(
+/// The place, if it is in the life of the log that the position is of: whatever took the place of a
+/// record that was lost has a later epoch.
+fn on_log(position: &Position, segment: SegmentId, place: Option<(u64, u32)>) -> Option<Position> {
+    let (offset, epoch) = place.filter(|(_, epoch)| *epoch <= position.epoch)?;
+    Some(Position { segment, offset, epoch, seq: position.seq })
+}
+
+/// Whether a user record that was there when the position was kept lies before it and behind the place
+/// found: then the position is no boundary.
+fn skips_a_record<R: Region>(segment: &Segment<R>, place: &Position, position: &Position) -> bool {
+    let mut at = place.offset;
+    while at < position.offset
+        && let Slot::Record(record) = record::look(&segment.region, at)
+        && record.header().epoch <= position.epoch
+    {
+        if record.header().type_id.is_user() {
+            return true;
+        }
+        at = record.end();
+    }
+    false
+}
+
+/// The place behind the record that was read last, if that is the one that is there.
+fn behind<R: Region>(segment: &Segment<R>, last: &LastRead, seq: u64) -> Option<(u64, u32)> {
+    match record::look(&segment.region, last.offset) {
+        Slot::Record(record)
+            if record.crc() == last.crc && record.header().seq.checked_add(1) == Some(seq) =>
+        {
+            Some((record.end(), record.header().epoch))
+        }
+        _ => None,
+    }
+}
+
+/// The place behind the record before a position, wherever that is now.
+fn place_by_seq<P: Platform>(
     platform: &P,
     geometry: &Geometry,
+    position: &Position,
+) -> Result<Option<Place<P>>, P> {
+    let first = earliest(platform, geometry)?;
+    if position.seq < first.seq {
+        return Ok(None);
+    }
+    let found = last_start(platform, geometry, first, |start| start.first_seq < position.seq)?;
+    let segment = view_segment(platform, found.segment, geometry)?;
+    let place = walk_to_seq(&segment, geometry, &segment.started()?, position.seq);
+    // Before the very first record there is nothing that could be another.
+    let latest = if position.seq == 0 { u32::MAX } else { position.epoch };
+    let place = on_log(&Position { epoch: latest, ..*position }, segment.id, place);
+    Ok(place.map(|place| (segment, place)))
+}
+
+/// Where in a segment the record with this sequence number is, or will be, and the epoch in force
+/// there: for a position without a record before it, most often at the segment's very start.
+fn walk_to_seq<R: Region>(
     segment: &Segment<R>,
-    place: &Position,
-) -> Result<bool, P> {
-    let landing = view_index(platform, segment, geometry)
-        .and_then(|index| index.landing(segment, geometry, |entry| entry.offset <= place.offset));
-    let mut cursor = match landing {
-        Some(landing) => Cursor::at(&landing),
-        None => Cursor::at_start(&segment.started()?),
-    };
-    let fault = walk(segment, geometry, &mut cursor, place.offset);
-    let reached = (cursor.offset, cursor.seq, cursor.epoch);
-    Ok(fault.is_none() && reached == (place.offset, place.seq, place.epoch))
+    geometry: &Geometry,
+    start: &SegmentStart,
+    seq: u64,
+) -> Option<(u64, u32)> {
+    let sealing = segment.sealing(geometry);
+    let mut cursor = Cursor::at_start(start);
+    while cursor.seq < seq {
+        let Slot::Record(record) = record::look(&segment.region, cursor.offset) else { break };
+        step(&segment.region, sealing, &record, &mut cursor.seq, &mut cursor.epoch).ok()?;
+        cursor.offset = record.end();
+    }
+    (cursor.seq == seq).then_some((cursor.offset, cursor.epoch))
 }

@@ -17,7 +17,7 @@ use crate::control::{Control, bad_floor, view_control};
 use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration, remove_reader};
 use crate::segment::{Geometry, Segment, view_segment};
-use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, is_reached, resume};
+use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, open_place, resume};
 use crate::walk::step;
 
 /// Records that a reader that begins at the newest one passes over at the most.
@@ -182,12 +182,12 @@ impl<P: Platform> Tailer<P> {
         }
         let (position, last_read) = (registration.committed(), registration.last_read());
         let geometry = Geometry::of(&control);
-        let segment = resume(&platform, &geometry, &position, last_read)?;
-        if !is_new && last_read.is_none() && !is_reached(&platform, &geometry, &segment, &position)?
-        {
-            return Err(Error::Diverged { epoch: position.epoch, seq: position.seq });
-        }
-        let mut tailer = Self::open_at(platform, control, &position, last_read, segment, options)?;
+        let (segment, place) = if is_new {
+            (open_place(&platform, &geometry, &position)?, position)
+        } else {
+            resume(&platform, &geometry, &position, last_read)?
+        };
+        let mut tailer = Self::open_at(platform, control, &place, last_read, segment, options)?;
         registration.inscribe(tailer.platform.storage().process_id());
         tailer.registration = Some(registration);
         if is_new {
@@ -205,7 +205,7 @@ impl<P: Platform> Tailer<P> {
         let (position, segment) = loop {
             let position = begin(&platform, &control, &geometry, start)?;
             tries += 1;
-            match resume(&platform, &geometry, &position, None) {
+            match open_place(&platform, &geometry, &position) {
                 // Removed since it was found; there is an oldest segment all the same.
                 Err(Error::FellBehind { .. }) if start.moves() && tries < OPEN_TRIES => {}
                 other => break (position, other?),

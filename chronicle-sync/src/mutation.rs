@@ -1,9 +1,12 @@
 //! Seeded faults: one per fence, ordering and order of steps that the algorithms rest on.
 //!
 //! In every ordinary build the question "is this fault seeded?" is the constant `false` and nothing
-//! of it is left. Under `cfg(chronicle_loom)` one fault at a time can be switched on, and the model
-//! that is named for it must then fail: that is how the models are shown to see what they claim to
-//! check.
+//! of it is left. Under `cfg(chronicle_loom)` or `cfg(chronicle_mutants)` one fault at a time can be
+//! switched on, and what is named for it must then fail, a model of `verify/loom` or the simulator of
+//! `verify/sim`: that is how they are shown to see what they claim to check.
+
+/// What [`Mutant::model`] says of the faults that the simulator must find.
+pub const SIMULATOR: &str = "sim";
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $name:ident => $model:literal,)*) => {
@@ -26,7 +29,7 @@ macro_rules! mutants {
                 }
             }
 
-            /// The model that must fail when the fault is seeded.
+            /// The model that must fail when the fault is seeded, or [`SIMULATOR`].
             #[must_use]
             pub const fn model(self) -> &'static str {
                 match self {
@@ -120,24 +123,62 @@ mutants! {
     WatermarkStoreRelaxed => "L12",
     /// The watermark is taken without a look at its complement.
     WatermarkUnchecked => "L12",
+    /// The checksums of records do not begin with the segment's salt.
+    ChecksumUnsalted => "sim",
+    /// A queue's first segment gets its name before it is on the medium.
+    FirstSegmentNotSynced => "sim",
+    /// The new epoch is not synced before records carry it.
+    EpochNotSynced => "sim",
+    /// Names are not synced when a writer opens.
+    OpenNamesNotSynced => "sim",
+    /// Recovery begins at the hint.
+    RecoveryFromHint => "sim",
+    /// Recovery takes records without their checksums.
+    RecoveryUnchecked => "sim",
+    /// Recovery cuts below the durable watermark.
+    RecoveryCutsDurable => "sim",
+    /// Recovery takes what it found for durable.
+    RecoveryMovesWatermark => "sim",
+    /// Recovery leaves the seal of the segment in which the log ends.
+    RecoveryKeepsSeal => "sim",
+    /// Recovery appends behind a seal whose removal is not on the medium.
+    UnsealNotSynced => "sim",
+    /// The watermark is stored and synced before the data is.
+    WatermarkBeforeData => "sim",
+    /// A flush goes on behind a failed sync.
+    FailedSyncIgnored => "sim",
+    /// A failed sync is tried again.
+    FailedSyncRetried => "sim",
+    /// A flush does not sync names.
+    FlushNamesNotSynced => "sim",
+    /// A flush does not sync the segments before the one that is being written to.
+    FlushSealedNotSynced => "sim",
+    /// A segment is removed before the one behind it is on the medium.
+    RetentionNotSynced => "sim",
+    /// The segment that a reader is in is removed too.
+    RetentionRemovesOneMore => "sim",
+    /// The name of a reader is not synced when it registers.
+    ReaderNameNotSynced => "sim",
+    /// A reader goes on in the epoch of its position, whatever records of the queue are there now.
+    ReaderEpochKept => "sim",
 }
 
-#[cfg(not(chronicle_loom))]
+/// Whether `mutant` is the fault that is switched on: never, in ordinary builds.
+#[cfg(not(any(chronicle_loom, chronicle_mutants)))]
 #[inline(always)]
-pub(crate) const fn seeded(_: Mutant) -> bool {
+#[must_use]
+pub const fn seeded(_: Mutant) -> bool {
     false
 }
 
-#[cfg(chronicle_loom)]
-pub(crate) use selection::seeded;
-#[cfg(chronicle_loom)]
-pub use selection::{is_selected, select};
+#[cfg(any(chronicle_loom, chronicle_mutants))]
+pub use selection::{is_selected, seeded, select};
 
-#[cfg(chronicle_loom)]
+#[cfg(any(chronicle_loom, chronicle_mutants))]
 mod selection {
     #![allow(clippy::disallowed_types, reason = "chosen before a model runs; no part of the model")]
 
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use core::sync::atomic::{AtomicUsize, Ordering};
 
     use super::Mutant;
 
@@ -157,7 +198,9 @@ mod selection {
         seeded(mutant)
     }
 
-    pub(crate) fn seeded(mutant: Mutant) -> bool {
+    /// Whether `mutant` is the fault that is switched on.
+    #[must_use]
+    pub fn seeded(mutant: Mutant) -> bool {
         SELECTED.load(Ordering::SeqCst) == mutant as usize
     }
 }

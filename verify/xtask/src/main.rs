@@ -34,6 +34,8 @@ enum Command {
         #[arg(long)]
         mutants: bool,
     },
+    /// The simulator, with every fault of its list seeded in turn, each of which it must find
+    SimMutants,
     /// The crates without an operating system, for targets that have none
     BareMetal,
     /// Arbitrary input for everything that reads bytes, with the nightly toolchain
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
         Command::Loom { mutants } => steps::loom(mutants),
+        Command::SimMutants => steps::sim_mutants(),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

@@ -34,6 +34,7 @@ const CI: &[Step] = &[
     ("test", test),
     ("loom", || loom(false)),
     ("loom mutants", || loom(true)),
+    ("sim mutants", sim_mutants),
     ("bare-metal", bare_metal),
 ];
 
@@ -116,6 +117,19 @@ pub(crate) fn loom(mutants: bool) -> Outcome {
     if mutants {
         command.args(["--", "--mutants"]);
     }
+    run(command)
+}
+
+/// Runs the simulator with every fault of its list in turn, in a target directory of its own.
+pub(crate) fn sim_mutants() -> Outcome {
+    let mut command = cargo(["run", "--quiet", "--package", "chronicle-sim", "--release"]);
+    command.arg("--target-dir").arg(target_directory().join("mutants"));
+    let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
+    if !flags.is_empty() {
+        flags.push(" ");
+    }
+    flags.push("--cfg chronicle_mutants");
+    command.env("RUSTFLAGS", flags).args(["--", "mutants"]);
     run(command)
 }
 

@@ -1,0 +1,288 @@
+//! `chronicle-sim explore` looks for a crash after which the queue breaks a promise; `replay` shows
+//! one again.
+#![allow(clippy::disallowed_types, reason = "counts workloads among threads; no part of any model")]
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chronicle_sim::{Failure, Faults, Plan, Seen, Setup, Stop, Totals, Worker, Workload};
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+
+#[derive(Parser)]
+#[command(name = "chronicle-sim", about = "Explores what crashes leave of a simulated queue")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Explores all short workloads, then random ones, until the time is up
+    Explore(Explore),
+    /// Shows a failure again, by the line that it printed
+    Replay(Replay),
+    /// Seeds every fault of the simulator's list in turn and demands that it is found
+    #[cfg(chronicle_mutants)]
+    Mutants,
+}
+
+#[derive(Args)]
+struct Explore {
+    /// Where random numbers begin
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Explore for so many seconds, with more states of each moment
+    #[arg(long, value_name = "SECONDS")]
+    long: Option<u64>,
+    /// All workloads of up to so many operations come first
+    #[arg(long, default_value_t = 2)]
+    exhaustive: u32,
+    /// One setup only: SEGMENT/SECTOR/ordered or free
+    #[arg(long)]
+    setup: Option<Setup>,
+    /// Threads
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+#[derive(Args)]
+struct Replay {
+    #[arg(long)]
+    seed: u64,
+    #[arg(long)]
+    setup: Setup,
+    #[arg(long, default_value = "")]
+    ops: String,
+    #[arg(long)]
+    die: Option<String>,
+    #[arg(long)]
+    fail_sync: Option<u32>,
+    #[arg(long)]
+    lying_sync: bool,
+    #[arg(long)]
+    lying_names: bool,
+    #[arg(long)]
+    point: Option<usize>,
+    #[arg(long)]
+    stop: Option<Stop>,
+    #[arg(long)]
+    choice: Option<String>,
+    #[arg(long)]
+    second: Option<String>,
+    /// The number of the rotten sector's choice
+    #[arg(long)]
+    rot: Option<String>,
+}
+
+/// How long an exploration takes unless told otherwise.
+const DEFAULT_SECONDS: u64 = 60;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Explore(options) => explore(&options),
+        Command::Replay(options) => replay(&options),
+        #[cfg(chronicle_mutants)]
+        Command::Mutants => mutants(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn explore(options: &Explore) -> Result<(), String> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.unwrap_or(cores).max(1);
+    let time = Duration::from_secs(options.long.unwrap_or(DEFAULT_SECONDS));
+    let plan = Plan::new(options.exhaustive, options.seed);
+    let seen = Seen::default();
+    let next = Mutex::new(0u64);
+    let begun = Instant::now();
+    let failure: Mutex<Option<Box<Failure>>> = Mutex::new(None);
+    let work = || {
+        let mut worker = Worker::new(&seen, options.seed).for_at_most(time);
+        if options.long.is_some() {
+            worker = worker.thorough();
+        }
+        while begun.elapsed() < time && failure.lock().is_ok_and(|failure| failure.is_none()) {
+            let Ok(number) = next.lock().map(|mut next| {
+                *next += 1;
+                *next - 1
+            }) else {
+                break;
+            };
+            let mut planned = plan.get(number);
+            if let Some(setup) = options.setup {
+                planned.workload.setup = setup;
+            }
+            if let Err(found) = worker.explore(&planned.workload, planned.last_only)
+                && let Ok(mut failure) = failure.lock()
+            {
+                failure.get_or_insert(found);
+            }
+        }
+        worker.totals
+    };
+    let mut totals = Totals::default();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            if let Ok(done) = worker.join() {
+                totals.merge(&done);
+            }
+        }
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    let planned = next.lock().map_or(0, |next| *next);
+    let failure = failure.into_inner().unwrap_or_default();
+    report(&totals, seconds, threads, options, planned.min(plan.exhaustive()), plan.exhaustive());
+    failure.map_or(Ok(()), |failure| Err(format!("BROKEN {failure}")))
+}
+
+fn report(
+    totals: &Totals,
+    seconds: f64,
+    threads: usize,
+    options: &Explore,
+    exhausted: u64,
+    exhaustive: u64,
+) {
+    let Totals { workloads, points, raw, distinct, killed, rotten, .. } = *totals;
+    let Totals { second_raw, second_distinct, lost, diverged, refused, .. } = *totals;
+    let all_distinct = distinct + second_distinct;
+    let all_raw = raw + second_raw;
+    println!("seed {}, {seconds:.1} s, {threads} threads", options.seed);
+    println!("{:<44}{exhausted} of {exhaustive}", "exhaustive workloads begun");
+    for (what, count) in [
+        ("workloads", workloads),
+        ("moments at which the machine stopped", points),
+        ("processes killed", killed),
+        ("states of the medium enumerated", raw),
+        ("  distinct, recovered and checked", distinct),
+        ("states behind a second loss, enumerated", second_raw),
+        ("  distinct, recovered and checked", second_distinct),
+        ("rotten sectors", rotten),
+        ("  of which told, the others harmless", refused),
+        ("records not durable and lost", lost),
+        ("positions refused, record before them there", diverged),
+    ] {
+        println!("{what:<44}{count}");
+    }
+    println!("{:<44}{:.0}", "states a second, enumerated", all_raw as f64 / seconds);
+    println!("{:<44}{:.0}", "states a second, distinct", all_distinct as f64 / seconds);
+    let line = json!({
+        "what": "sim", "seed": options.seed, "seconds": seconds, "threads": threads,
+        "workloads": workloads, "points": points, "killed": killed, "raw": all_raw,
+        "distinct": all_distinct, "second": second_distinct, "rotten": rotten,
+    });
+    println!("{line}");
+}
+
+/// How long a seeded fault may take to be found.
+#[cfg(chronicle_mutants)]
+const MUTANT_TIME: Duration = Duration::from_secs(20);
+
+/// What needs more than random workloads find in that time: two losses of power at the right moments,
+/// a reader some segments behind, and a failure of each sync in turn.
+#[cfg(chronicle_mutants)]
+fn likely() -> impl Iterator<Item = Workload> {
+    let ops = |ops: &str| {
+        let setup: Setup = "8192/4096/free".parse().ok()?;
+        Some(Workload::new(setup, &Workload::ops(ops).ok()?))
+    };
+    let failing = (0..16).filter_map(move |sync| {
+        let mut workload = ops("sfsf")?;
+        workload.faults.fail_sync = Some(sync);
+        Some(workload)
+    });
+    ["bkoc", "rood", "od", "sn"].into_iter().filter_map(ops).chain(failing)
+}
+
+#[cfg(chronicle_mutants)]
+fn mutants() -> Result<(), String> {
+    use chronicle_sync::mutation::{Mutant, SIMULATOR, select};
+
+    println!("{:<26} {:<9} how", "mutant", "result");
+    let mut survivors = 0;
+    for mutant in Mutant::ALL.iter().filter(|mutant| mutant.model() == SIMULATOR) {
+        select(Some(*mutant));
+        let seen = Seen::default();
+        let begun = Instant::now();
+        let mut worker = Worker::new(&seen, 1).quick().for_at_most(MUTANT_TIME);
+        let plan = Plan::new(2, 1);
+        let found = (0..).map(|number| plan.get(number)).find_map(|planned| {
+            if begun.elapsed() >= MUTANT_TIME {
+                return Some(None);
+            }
+            worker.explore(&planned.workload, planned.last_only).err().map(Some)
+        });
+        let found = found.flatten().or_else(|| {
+            likely().find_map(|workload| {
+                Worker::new(&seen, 2).thorough().explore(&workload, false).err()
+            })
+        });
+        let (result, how) = match found {
+            Some(failure) => {
+                let (workload, why) = (failure.workload(), &failure.why);
+                ("caught", format!("{workload}: {why}"))
+            }
+            None => {
+                survivors += 1;
+                ("SURVIVED", format!("{:.0} s", MUTANT_TIME.as_secs_f64()))
+            }
+        };
+        println!("{:<26} {result:<9} {how}", mutant.name());
+    }
+    select(None);
+    if survivors == 0 { Ok(()) } else { Err(format!("{survivors} faults were not found")) }
+}
+
+fn numbers(text: &str) -> Result<Vec<u16>, String> {
+    let parts = text.split(',').filter(|part| !part.is_empty());
+    parts.map(|part| part.parse().map_err(|_| format!("{part} is no number"))).collect()
+}
+
+fn pair(text: &str) -> Result<(usize, &str), String> {
+    let (first, second) = text.split_once(':').ok_or(format!("{text} has no colon"))?;
+    Ok((first.parse().map_err(|_| format!("{first} is no number"))?, second))
+}
+
+fn replay(options: &Replay) -> Result<(), String> {
+    let mut workload = Workload::new(options.setup, &Workload::ops(&options.ops)?);
+    if let Some(die) = &options.die {
+        let (op, call) = pair(die)?;
+        workload.die = Some((op, call.parse().map_err(|_| format!("{call} is no number"))?));
+    }
+    workload.faults = Faults {
+        fail_sync: options.fail_sync,
+        lying_sync: options.lying_sync,
+        lying_names: options.lying_names,
+    };
+    let mut failure = Failure::new(&workload, options.seed);
+    if let (Some(point), Some(stop)) = (options.point, options.stop) {
+        let choice = numbers(options.choice.as_deref().unwrap_or_default())?;
+        failure = failure.at(point, stop, choice);
+    }
+    if let Some(second) = &options.second {
+        let (point, choice) = pair(second)?;
+        failure = failure.and_again(point, numbers(choice)?);
+    }
+    if let Some(rot) = &options.rot {
+        let digits = rot.trim_start_matches("0x");
+        let rot = u64::from_str_radix(digits, 16).map_err(|_| format!("{rot} is no number"))?;
+        failure = failure.with_rot(rot);
+    }
+    match failure.replay() {
+        Ok(()) => {
+            println!("no promise is broken");
+            Ok(())
+        }
+        Err(why) => Err(format!("BROKEN {why}")),
+    }
+}
