@@ -34,8 +34,20 @@ enum Command {
         #[arg(long)]
         mutants: bool,
     },
+    /// The engine on a simulated machine that loses power at every moment
+    Sim {
+        /// How long
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// The simulator, with every fault of its list seeded in turn, each of which it must find
     SimMutants,
+    /// Power loss under a real kernel; needs root, loop devices and FUSE
+    PowerLoss {
+        /// Per mode
+        #[arg(long, default_value_t = 12)]
+        images: u32,
+    },
     /// The crates without an operating system, for targets that have none
     BareMetal,
     /// Arbitrary input for everything that reads bytes, with the nightly toolchain
@@ -58,6 +70,8 @@ fn main() -> ExitCode {
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
         Command::Loom { mutants } => steps::loom(mutants),
+        Command::Sim { seconds } => steps::sim(seconds),
+        Command::PowerLoss { images } => steps::power_loss(images),
         Command::SimMutants => steps::sim_mutants(),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),

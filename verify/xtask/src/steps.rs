@@ -34,7 +34,9 @@ const CI: &[Step] = &[
     ("test", test),
     ("loom", || loom(false)),
     ("loom mutants", || loom(true)),
+    ("sim", || sim(60)),
     ("sim mutants", sim_mutants),
+    ("power loss", || power_loss(6)),
     ("bare-metal", bare_metal),
 ];
 
@@ -117,6 +119,22 @@ pub(crate) fn loom(mutants: bool) -> Outcome {
     if mutants {
         command.args(["--", "--mutants"]);
     }
+    run(command)
+}
+
+/// Loses power on a simulated machine for so many seconds. Always the same choices: what they show once
+/// they show each time, and other seeds are for longer runs.
+pub(crate) fn sim(seconds: u32) -> Outcome {
+    let mut command = cargo(["run", "--quiet", "--package", "chronicle-sim", "--release", "--"]);
+    command.args(["explore", "--seed", "3", "--long"]).arg(seconds.to_string());
+    run(command)
+}
+
+/// Loses power on a recording disk under a real kernel.
+pub(crate) fn power_loss(images: u32) -> Outcome {
+    let mut command =
+        cargo(["run", "--quiet", "--package", "chronicle-powerloss", "--release", "--", "run"]);
+    command.arg("--images").arg(images.to_string());
     run(command)
 }
 
