@@ -34,6 +34,15 @@ enum Command {
         #[arg(long)]
         mutants: bool,
     },
+    /// A death at every instruction of a writer, each recovered
+    Steps {
+        /// Go on with random scripts until so many seconds have passed
+        #[arg(long, value_name = "SECONDS")]
+        long: Option<u64>,
+        /// Seed of the first random script
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+    },
     /// The crates without an operating system, for targets that have none
     BareMetal,
     /// Arbitrary input for everything that reads bytes, with the nightly toolchain
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
         Command::Loom { mutants } => steps::loom(mutants),
+        Command::Steps { long, seed } => steps::single_steps(long, seed),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

@@ -34,6 +34,7 @@ const CI: &[Step] = &[
     ("test", test),
     ("loom", || loom(false)),
     ("loom mutants", || loom(true)),
+    ("steps", || single_steps(None, None)),
     ("bare-metal", bare_metal),
 ];
 
@@ -115,6 +116,15 @@ pub(crate) fn loom(mutants: bool) -> Outcome {
     command.env("RUSTFLAGS", flags);
     if mutants {
         command.args(["--", "--mutants"]);
+    }
+    run(command)
+}
+
+/// Optimised, because the instructions that count are those that are shipped.
+pub(crate) fn single_steps(long: Option<u64>, seed: Option<u64>) -> Outcome {
+    let mut command = cargo(["run", "--quiet", "--release", "--package", "chronicle-steps", "--"]);
+    for (option, value) in [("--long", long), ("--seed", seed)] {
+        command.args(value.map(|value| [option.to_owned(), value.to_string()]).iter().flatten());
     }
     run(command)
 }
