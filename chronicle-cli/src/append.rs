@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &AppendArguments) -> Result<(), Failure> {
     let total_bytes = check_files(&arguments.files)?;
     let mut config = WriterConfig::default();
     config.segment_size = arguments.segment_size.unwrap_or(config.segment_size);
+    config.any_file_system = arguments.any_file_system;
     if let Some(interval) = arguments.sync_every {
         config.sync = SyncPolicy::Group { interval };
     }

@@ -88,6 +88,10 @@ pub(crate) struct AppendArguments {
     /// Print the summary as one line of JSON on standard error
     #[arg(long)]
     pub(crate) json: bool,
+    /// Take a queue on a file system that other hosts may share (NFS, SMB, 9p, FUSE, virtiofs) all the
+    /// same: nothing is promised there
+    #[arg(long)]
+    pub(crate) any_file_system: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,6 +139,10 @@ pub(crate) struct TailArguments {
     /// How messages are printed
     #[arg(long, value_enum, default_value_t = MessageFormat::Text)]
     pub(crate) format: MessageFormat,
+    /// Take a queue on a file system that other hosts may share (NFS, SMB, 9p, FUSE, virtiofs) all the
+    /// same: nothing is promised there
+    #[arg(long)]
+    pub(crate) any_file_system: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -203,6 +211,10 @@ pub(crate) struct CreateArguments {
     /// Refuse to grow beyond this; 0 for no limit [default: 0]
     #[arg(long, value_name = "BYTES", value_parser = parse::byte_count)]
     pub(crate) capacity: Option<u64>,
+    /// Take a queue on a file system that other hosts may share (NFS, SMB, 9p, FUSE, virtiofs) all the
+    /// same: nothing is promised there
+    #[arg(long)]
+    pub(crate) any_file_system: bool,
 }
 
 #[derive(Subcommand)]

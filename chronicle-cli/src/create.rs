@@ -12,6 +12,7 @@ pub(crate) fn run(arguments: &CreateArguments) -> Result<(), Failure> {
     config.segment_size = arguments.segment_size.unwrap_or(config.segment_size);
     config.checksums = !arguments.no_checksums;
     config.group_readable = arguments.group_readable;
+    config.any_file_system = arguments.any_file_system;
     if let Some(bytes) = arguments.retain {
         config.retention.max_bytes = Some(bytes).filter(|bytes| *bytes > 0);
     }

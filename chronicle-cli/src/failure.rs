@@ -59,6 +59,7 @@ impl From<QueueError> for Failure {
             QueueError::WriterAlreadyActive { .. } => {
                 "; a queue has one writer at a time, wait for it or end it"
             }
+            QueueError::ForeignFileSystem { .. } => "; that is --any-file-system here",
             QueueError::ReaderAlreadyActive { .. } => "; end it or choose another name",
             _ => "",
         };

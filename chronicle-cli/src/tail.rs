@@ -100,6 +100,7 @@ fn run_backwards(
 fn open(arguments: &TailArguments) -> Result<QueueReader, Failure> {
     let mut config = ReaderConfig::default();
     config.name.clone_from(&arguments.reader);
+    config.any_file_system = arguments.any_file_system;
     if arguments.durable {
         config.visibility = Visibility::Durable;
     }

@@ -16,6 +16,7 @@ use chronicle_sync::{
 };
 
 pub use claim::Claim;
+pub(crate) use many::MOST_STAGED;
 
 use crate::Result;
 use crate::age;
@@ -510,7 +511,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
         .encode();
         if self.end_of(payload.len())? > self.geometry.size.bytes() {
-            // No room: the next segment starts under the new epoch, which says the same.
+            // No room: the next segment starts under the new epoch, which says the same but for what
+            // is durable.
+            self.noted_seq = 0;
             return self.roll();
         }
         if self.end_of(payload.len())? > self.soft_end {

@@ -112,6 +112,13 @@ impl<R: Region> Control<R> {
         watermark::read(value, self.region.read_u64(control::DURABLE_COMPLEMENT as u64)?)
     }
 
+    /// The same where nobody moves it any more, because whoever did was killed.
+    pub(crate) fn durable_seq_left_behind(&self) -> Option<u64> {
+        let value = self.region.read_u64(control::DURABLE_SEQ as u64)?;
+        let complement = self.region.read_u64(control::DURABLE_COMPLEMENT as u64)?;
+        Some(watermark::left_behind(value, complement))
+    }
+
     /// The same for people: a writer that just moves the watermark is waited for, and 0 is true where
     /// it is not known.
     pub(crate) fn known_durable_seq(&self) -> u64 {

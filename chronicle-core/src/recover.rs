@@ -5,23 +5,25 @@
 //! Where a record is bad, the durable watermark decides: at or below it the log is damaged, which is
 //! reported and nothing is changed; above it a power loss tore the tail, which is cut.
 
+mod behind;
+
 use chronicle_format::{
-    CHECKPOINT_SLOTS, Checkpoint, FormatError, HEADER_SIZE, Object, Position, SEG_DATA_OFFSET,
-    Seal, SegmentId,
+    CHECKPOINT_SLOTS, Checkpoint, FormatError, Object, Position, SEG_DATA_OFFSET, Seal, SegmentId,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
-use chronicle_sync::record::{self, Slot};
+use chronicle_sync::record;
 use chronicle_sync::{
     Clock, Durability, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, RegionExt, Site,
     Storage,
 };
 
+use self::behind::records_behind;
 use crate::Result;
 use crate::control::Control;
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::index::remove_index;
 use crate::segment::{Geometry, Segment, open_segment, segment_range, view_segment};
-use crate::walk::{Cursor, walk, watermark};
+use crate::walk::{Cursor, walk};
 
 /// Records that recovery did not keep: all of them were above the durable watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,51 +90,6 @@ pub(crate) fn newest_checkpoint<R: Region, E>(
     newest.map_err(Error::format(Object::Checkpoint))
 }
 
-/// Whole records behind the end of the log: what a torn write-back left standing, or what lies
-/// behind damage.
-#[derive(Clone, Copy, Debug, Default)]
-struct Behind {
-    records: u64,
-    /// What they say was durable.
-    durable_seq: u64,
-}
-
-/// Looks for whole records of a segment at every place from `offset` on that a record can have.
-///
-/// Payloads may imitate headers of long records, so the bytes that are checked in all are bounded;
-/// the count is then a lower one.
-fn records_behind<R: Region>(
-    segment: &Segment<R>,
-    geometry: &Geometry,
-    offset: u64,
-    seq: u64,
-    until: u64,
-) -> Behind {
-    let mut behind = Behind::default();
-    let Some((checksum, seed)) = segment.sealing(geometry) else { return behind };
-    let mut offset = offset;
-    let mut budget = 2 * until.saturating_sub(offset);
-    while offset + HEADER_SIZE <= until && budget > 0 {
-        let record = match record::look(&segment.region, offset) {
-            Slot::Record(record) if record.end() <= until && record.header().seq >= seq => record,
-            _ => {
-                offset += HEADER_SIZE;
-                continue;
-            }
-        };
-        budget = budget.saturating_sub(record.end() - offset);
-        if record.is_intact(&segment.region, checksum, seed) {
-            let durable_seq = watermark(&segment.region, &record).unwrap_or(0);
-            behind.durable_seq = behind.durable_seq.max(durable_seq);
-            behind.records += 1;
-            offset = record.end();
-        } else {
-            offset += HEADER_SIZE;
-        }
-    }
-    behind
-}
-
 /// Finds the end of the log and makes it fit for appending.
 pub(crate) fn recover<P: Platform, H: Probe>(
     platform: &P,
@@ -173,7 +130,7 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     // the records may know better than both. None of them is ever ahead of a sync.
     let durable_seq = [
         durable.seq,
-        control.durable_seq().unwrap_or(0),
+        recovery.durable_word(),
         durable_seq,
         behind.durable_seq,
         followers.durable_seq,
@@ -186,7 +143,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         let fault = fault.unwrap_or(Fault::NotThere);
         return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
     }
-    let lost = followers.with_records > 0 || behind.records > 0;
+    // Records that a process was killed over before it published the first of them were never visible.
+    let unpublished = recovery.same_boot && behind.is_one_batch();
+    let lost = followers.with_records > 0 || behind.records > 0 && !unpublished;
     let fault = fault.or(lost.then_some(Fault::Hole));
     probe.at(Site::Clearing);
     let cut = fault.map(|fault| Cut {
@@ -272,6 +231,16 @@ impl<P: Platform> Recovery<'_, P> {
             id = id.next().map_err(Error::format(segment.object()))?;
         }
         storage.sync_names().map_err(|_| Error::Poisoned)
+    }
+
+    /// The watermark in `control.meta`; 0 where it is not known.
+    fn durable_word(&self) -> u64 {
+        let word = if self.same_boot {
+            self.control.durable_seq_left_behind()
+        } else {
+            self.control.durable_seq()
+        };
+        word.unwrap_or(0)
     }
 
     /// Where the walk begins: at the checkpoint, or, where only a process died, at the segment that

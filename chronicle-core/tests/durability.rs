@@ -222,6 +222,21 @@ fn the_log_itself_says_what_was_durable_before_its_last_batch() {
     assert_eq!((appender.recovery().end.seq, appender.recovery().cut), (30, None));
 }
 
+/// Killed between the two words, over a flush of which neither log nor checkpoint knows.
+#[test]
+fn a_watermark_never_moves_back_because_a_writer_died_while_it_moved_it() {
+    for (value, complement) in [(25, 30), (30, 25)] {
+        let (home, _) = after_power_loss();
+        drop(home.appender());
+        let words: [(usize, u64); 2] =
+            [(control::DURABLE_SEQ, value), (control::DURABLE_COMPLEMENT, !complement)];
+        for (offset, word) in words {
+            home.write_at("control.meta", offset as u64, &word.to_le_bytes());
+        }
+        assert_eq!(home.appender().recovery().durable_seq, 25);
+    }
+}
+
 #[test]
 fn damage_before_a_watermark_that_only_the_log_knows_is_refused() {
     for seq in [3, 12] {

@@ -195,6 +195,34 @@ fn records_behind_a_hole_never_come_back() {
     }
 }
 
+/// A batch is published from its last record to its first, so its writer may be killed in between.
+#[test]
+fn a_batch_that_was_being_published_is_cleared_and_not_reported_as_a_loss() {
+    let payloads: Vec<_> = (10..15).map(payload).collect();
+    let batch = || payloads.iter().map(Vec::as_slice);
+    for published_apart in [false, true] {
+        let home = filled(65536, 10);
+        let mut appender = home.appender();
+        if published_apart {
+            for payload in batch() {
+                appender.append(TYPE, payload).unwrap();
+            }
+        } else {
+            appender.append_all(TYPE, batch()).unwrap();
+        }
+        drop(appender);
+        // The commit word of the first of the five.
+        home.write_at(FIRST, offset_of(&home, 10), &[0; 8]);
+        let appender = home.appender();
+        assert_eq!(appender.next_seq(), 10);
+        assert!(appender.recovery().words_cleared > 0);
+        let behind = appender.recovery().cut.map(|cut| (cut.at.fault, cut.records_behind));
+        assert_eq!(behind, published_apart.then_some((Fault::Hole, 4)));
+        drop(appender);
+        assert_holds(&home.read_all(), 10);
+    }
+}
+
 #[test]
 fn a_prepared_next_segment_does_not_end_the_current_one() {
     let home = filled(65536, 10);

@@ -15,6 +15,8 @@ pub enum Call {
     Open,
     /// `fstat(2)` and `newfstatat(2)`
     Stat,
+    /// `fstatfs(2)`
+    StatFileSystem,
     /// `fchmod(2)`
     Chmod,
     /// `mkdirat(2)`
@@ -68,6 +70,7 @@ impl Call {
         match self {
             Self::Open => "openat",
             Self::Stat => "fstat",
+            Self::StatFileSystem => "fstatfs",
             Self::Chmod => "fchmod",
             Self::MakeDirectory => "mkdirat",
             Self::Truncate => "ftruncate",
@@ -121,11 +124,26 @@ pub struct LinuxError {
 enum Cause {
     Errno(Errno),
     NotRegular,
+    Foreign(&'static str),
 }
 
 impl LinuxError {
     /// The file was opened, but is not a regular one.
     pub(crate) const NOT_REGULAR: Self = Self { call: Call::Open, cause: Cause::NotRegular };
+
+    /// The directory is on a file system of this name, which may be another host's.
+    pub(crate) const fn foreign(name: &'static str) -> Self {
+        Self { call: Call::StatFileSystem, cause: Cause::Foreign(name) }
+    }
+
+    /// Name of the file system, if that is what was refused: one that may be another host's.
+    #[must_use]
+    pub const fn foreign_file_system(&self) -> Option<&'static str> {
+        match self.cause {
+            Cause::Foreign(name) => Some(name),
+            _ => None,
+        }
+    }
 
     /// The call that failed.
     #[must_use]
@@ -138,7 +156,7 @@ impl LinuxError {
     pub const fn raw_os_error(&self) -> Option<i32> {
         match self.cause {
             Cause::Errno(errno) => Some(errno.raw_os_error()),
-            Cause::NotRegular => None,
+            Cause::NotRegular | Cause::Foreign(_) => None,
         }
     }
 
@@ -149,7 +167,11 @@ impl LinuxError {
 
 impl Error for LinuxError {
     fn kind(&self) -> ErrorKind {
-        let Cause::Errno(errno) = self.cause else { return ErrorKind::NotRegular };
+        let errno = match self.cause {
+            Cause::Errno(errno) => errno,
+            Cause::NotRegular => return ErrorKind::NotRegular,
+            Cause::Foreign(_) => return ErrorKind::Unsupported,
+        };
         match (self.call, errno) {
             // fcntl_locking(2), F_SETLK: which of the two says "held" is left to the system.
             (Call::Lock, Errno::AGAIN | Errno::ACCESS) => ErrorKind::Locked,
@@ -180,7 +202,11 @@ impl Error for LinuxError {
 impl fmt::Display for LinuxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.call.name())?;
-        let Cause::Errno(errno) = self.cause else { return f.write_str("Not a regular file") };
+        let errno = match self.cause {
+            Cause::Errno(errno) => errno,
+            Cause::NotRegular => return f.write_str("Not a regular file"),
+            Cause::Foreign(name) => return write!(f, "{name} may be another host's file system"),
+        };
         let number = errno.raw_os_error();
         match text(errno) {
             Some(text) => write!(f, "{text} (os error {number})"),

@@ -20,6 +20,7 @@
 
 mod clock;
 mod error;
+mod file_system;
 mod lock;
 mod park;
 mod platform;

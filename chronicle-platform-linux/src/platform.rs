@@ -1,12 +1,13 @@
 use core::ffi::CStr;
 
 use chronicle_sync::{Clock, Platform};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::clock::{LinuxClock, hash};
 use crate::error::{Call, LinuxError};
+use crate::file_system::check;
 use crate::lock::process_id;
 use crate::park::LinuxPark;
 use crate::storage::LinuxStorage;
@@ -25,8 +26,22 @@ impl LinuxPlatform {
     /// be of any kind that leads to the directory, `O_PATH` included.
     ///
     /// # Errors
-    /// [`Call::Open`] if it is not a directory, or not one that may be read.
+    /// [`Call::Open`] if it is not a directory, or not one that may be read;
+    /// [`Call::StatFileSystem`] with [`LinuxError::foreign_file_system`] on a file system that other
+    /// hosts may share, where neither mappings nor locks do what a queue needs: NFS, SMB, 9p, FUSE,
+    /// virtiofs and others.
     pub fn new(directory: OwnedFd) -> Result<Self, LinuxError> {
+        let platform = Self::on_any_file_system(directory)?;
+        check(platform.storage.as_fd())?;
+        Ok(platform)
+    }
+
+    /// As [`new`](Self::new), on whatever file system: for whoever knows that all processes that use
+    /// the queue are this host's, and that its file system maps and locks as a local one does.
+    ///
+    /// # Errors
+    /// [`Call::Open`] if it is not a directory, or not one that may be read.
+    pub fn on_any_file_system(directory: OwnedFd) -> Result<Self, LinuxError> {
         let clock = LinuxClock::new();
         let storage = LinuxStorage::new(directory, clock.boot())?;
         Ok(Self { storage, park: LinuxPark::new(), clock })
@@ -35,10 +50,27 @@ impl LinuxPlatform {
     /// The queue in the directory at `path`.
     ///
     /// # Errors
-    /// [`Call::Open`] if it is not a directory, or not one that may be read.
+    /// As [`new`](Self::new).
     pub fn open(path: &CStr) -> Result<Self, LinuxError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Self::new(Call::Open.make(|| rustix::fs::open(path, flags, Mode::empty()))?)
+        Self::new(open_directory(path)?)
+    }
+
+    /// The queue in the directory at `path`, on whatever file system.
+    ///
+    /// # Errors
+    /// As [`on_any_file_system`](Self::on_any_file_system).
+    pub fn open_on_any_file_system(path: &CStr) -> Result<Self, LinuxError> {
+        Self::on_any_file_system(open_directory(path)?)
+    }
+
+    /// Whether a queue may be made below the directory at `path`, which need not be readable.
+    ///
+    /// # Errors
+    /// [`Call::Open`]; [`Call::StatFileSystem`] as for [`new`](Self::new).
+    pub fn check_file_system(path: &CStr) -> Result<(), LinuxError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = Call::Open.make(|| rustix::fs::open(path, flags, Mode::empty()))?;
+        check(directory.as_fd())
     }
 
     /// Watches the queue's directory for segments and other objects that come and go, readers not
@@ -49,6 +81,11 @@ impl LinuxPlatform {
     pub fn watch(&self) -> Result<LinuxWatch, LinuxError> {
         LinuxWatch::new(&self.storage)
     }
+}
+
+fn open_directory(path: &CStr) -> Result<OwnedFd, LinuxError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Call::Open.make(|| rustix::fs::open(path, flags, Mode::empty()))
 }
 
 impl Platform for LinuxPlatform {

@@ -1,6 +1,6 @@
 //! The one place that knows both the queue and an operating system.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -18,16 +18,49 @@ compile_error!(
     "chronicle-std has a backend for Linux; others implement the traits of chronicle-sync"
 );
 
-/// The backend for the queue in an existing directory.
+/// The backend for the queue in an existing directory, for whoever takes the queue as it finds it.
 pub(crate) fn open(path: &Path) -> Result<Backend, QueueError> {
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => QueueError::NotFound { path: path.to_owned() },
-        io::ErrorKind::NotADirectory => QueueError::NotADirectory { path: path.to_owned() },
-        _ => QueueError::io(path, "open", source),
-    };
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| failed(io::Error::from(io::ErrorKind::InvalidInput)))?;
-    Backend::open(&name).map_err(|error| failed(io_error(error)))
+    open_by(path, Backend::open_on_any_file_system)
+}
+
+/// The backend for a writer or a reader, which is refused on a file system that other hosts may share
+/// unless `any_file_system` says that it does not matter.
+pub(crate) fn open_local(path: &Path, any_file_system: bool) -> Result<Backend, QueueError> {
+    if any_file_system { open(path) } else { open_by(path, Backend::open) }
+}
+
+/// Refuses a directory below which a queue is to be made and that is on such a file system.
+pub(crate) fn check_file_system(path: &Path) -> Result<(), QueueError> {
+    match Backend::check_file_system(&c_string(path)?) {
+        Err(error) if error.foreign_file_system().is_some() => Err(failed(path, error)),
+        // Whatever else is wrong with the directory is said when the queue is made in it.
+        _ => Ok(()),
+    }
+}
+
+fn open_by(
+    path: &Path,
+    open: impl FnOnce(&CStr) -> Result<Backend, PlatformError>,
+) -> Result<Backend, QueueError> {
+    open(&c_string(path)?).map_err(|error| failed(path, error))
+}
+
+fn c_string(path: &Path) -> Result<CString, QueueError> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| QueueError::io(path, "open", io::Error::from(io::ErrorKind::InvalidInput)))
+}
+
+fn failed(path: &Path, error: PlatformError) -> QueueError {
+    let path = path.to_owned();
+    if let Some(file_system) = error.foreign_file_system() {
+        return QueueError::ForeignFileSystem { path, file_system };
+    }
+    let source = io_error(error);
+    match source.kind() {
+        io::ErrorKind::NotFound => QueueError::NotFound { path },
+        io::ErrorKind::NotADirectory => QueueError::NotADirectory { path },
+        _ => QueueError::io(&path, "open", source),
+    }
 }
 
 pub(crate) fn io_error(error: PlatformError) -> io::Error {

@@ -47,6 +47,10 @@ pub struct WriterConfig {
     pub when_full: WhenFull,
     /// When what was appended becomes durable.
     pub sync: SyncPolicy,
+    /// Whether the queue may be on a file system that other hosts may share, such as NFS, SMB, 9p, FUSE
+    /// or virtiofs; off by default, and refused then. Nothing is promised there: it is for file systems
+    /// that are known to map and to lock as local ones do, and to be used by one host.
+    pub any_file_system: bool,
 }
 
 /// When what was appended becomes durable: survives a power loss.
@@ -79,6 +83,7 @@ impl Default for WriterConfig {
             background: true,
             sync: SyncPolicy::OnFlush,
             when_full: WhenFull::Fail,
+            any_file_system: false,
         }
     }
 }
@@ -121,6 +126,8 @@ pub struct ReaderConfig {
     pub verify_checksums: bool,
     /// Which messages are given out: all, or only those that survive a power loss.
     pub visibility: Visibility,
+    /// As in [`WriterConfig::any_file_system`].
+    pub any_file_system: bool,
 }
 
 impl Default for ReaderConfig {
@@ -133,6 +140,7 @@ impl Default for ReaderConfig {
             writer_timeout: Some(Duration::from_secs(5)),
             verify_checksums: true,
             visibility: Visibility::Visible,
+            any_file_system: false,
         }
     }
 }

@@ -22,6 +22,14 @@ pub enum QueueError {
         /// The path.
         path: PathBuf,
     },
+    /// The path is on a file system that other hosts may share, where a queue cannot work. Nothing was
+    /// touched.
+    ForeignFileSystem {
+        /// The queue, or the directory in which it was to be made.
+        path: PathBuf,
+        /// Name of the file system.
+        file_system: &'static str,
+    },
     /// The directory holds other things, so no queue is made in it.
     NotEmpty {
         /// The directory.
@@ -184,6 +192,11 @@ impl fmt::Display for QueueError {
             Self::NotADirectory { path } => {
                 write!(f, "{}: not a directory; a queue is a directory", path.display())
             }
+            Self::ForeignFileSystem { path, file_system } => write!(
+                f,
+                "{}: is on {file_system}, which keeps neither shared memory nor locks as a queue needs them; put the queue on a local file system, or force it (`any_file_system`) if only processes of this host ever use it",
+                path.display()
+            ),
             Self::NotEmpty { path, entry } => write!(
                 f,
                 "{}: holds '{entry}' and is no queue; a queue needs a directory of its own",

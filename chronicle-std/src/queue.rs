@@ -1,7 +1,7 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chronicle_core::{
@@ -32,7 +32,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::AlreadyExists`]; [`QueueError::InvalidArgument`] before anything was written;
-    /// [`QueueError::NotADirectory`]; the system's.
+    /// [`QueueError::NotADirectory`]; [`QueueError::ForeignFileSystem`]; the system's.
     pub fn create(path: impl AsRef<Path>, config: WriterConfig) -> Result<QueueWriter, QueueError> {
         let path = path.as_ref();
         make(path, &config)?;
@@ -44,7 +44,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::WriterAlreadyActive`]; [`QueueError::UnsupportedVersion`],
     /// [`QueueError::InvalidFile`] and [`QueueError::Corrupt`], after which nothing was changed;
-    /// [`QueueError::NotADirectory`]; the system's.
+    /// [`QueueError::NotADirectory`]; [`QueueError::ForeignFileSystem`]; the system's.
     pub fn open_publisher(path: impl AsRef<Path>) -> Result<QueueWriter, QueueError> {
         Self::open_publisher_with(path, WriterConfig::default())
     }
@@ -99,7 +99,7 @@ impl Queue {
         options.start = config.start;
         options.verify = config.verify_checksums;
         options.visibility = config.visibility;
-        let platform = backend::open(path)?;
+        let platform = backend::open_local(path, config.any_file_system)?;
         let tailer =
             Tailer::open(platform, &options).map_err(|error| QueueError::from_core(path, error))?;
         Ok(QueueReader::new(tailer, path.to_owned(), &config))
@@ -249,7 +249,7 @@ fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueErr
 }
 
 fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
-    let platform = backend::open(path)?;
+    let platform = backend::open_local(path, config.any_file_system)?;
     let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
     let opened = supply.opened();
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
@@ -261,9 +261,13 @@ fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueE
 /// Makes a queue, and the directories above it.
 fn make(path: &Path, config: &WriterConfig) -> Result<(), QueueError> {
     let options = checked(path, config.create_options())?;
+    if !config.any_file_system {
+        // Looked at first, so that nothing is left behind where it is refused.
+        backend::check_file_system(&nearest_directory(path)?)?;
+    }
     make_directory(path, config.group_readable)
         .map_err(|error| QueueError::io(path, "create", error))?;
-    let platform = backend::open(path)?;
+    let platform = backend::open_local(path, config.any_file_system)?;
     check_empty(path)?;
     create(&platform, &options).map_err(|error| QueueError::from_core(path, error))
 }
@@ -316,18 +320,20 @@ fn check_empty(path: &Path) -> Result<(), QueueError> {
 
 /// A watch on the queue's directory, or on the nearest one above it that exists.
 fn watch_nearest(path: &Path) -> Result<Waiting, QueueError> {
+    let directory = nearest_directory(path)?;
+    let platform = backend::open(&directory)?;
+    let watch = platform
+        .watch()
+        .map_err(|error| QueueError::io(&directory, "watch", backend::io_error(error)))?;
+    Ok(Waiting { watch, platform })
+}
+
+/// The directory at `path`, or the nearest one above it that exists.
+fn nearest_directory(path: &Path) -> Result<PathBuf, QueueError> {
     let absolute =
         std::path::absolute(path).map_err(|error| QueueError::io(path, "open", error))?;
-    for directory in absolute.ancestors() {
-        if directory.is_dir() {
-            let platform = backend::open(directory)?;
-            let watch = platform
-                .watch()
-                .map_err(|error| QueueError::io(directory, "watch", backend::io_error(error)))?;
-            return Ok(Waiting { watch, platform });
-        }
-    }
-    Err(QueueError::NotFound { path: path.to_owned() })
+    let nearest = absolute.ancestors().find(|directory| directory.is_dir());
+    nearest.map(Path::to_owned).ok_or_else(|| QueueError::NotFound { path: path.to_owned() })
 }
 
 struct Waiting {

@@ -57,3 +57,11 @@ pub fn read(value: ReadU64<'_>, complement: ReadU64<'_>) -> Option<u64> {
     let fits = complement.load_acquire() == !seq || seeded(Mutant::WatermarkUnchecked);
     fits.then_some(seq)
 }
+
+/// The watermark that a process left that was killed, perhaps while it moved it: each word says what
+/// was true before or after, so the lower one is true.
+#[must_use]
+pub fn left_behind(value: ReadU64<'_>, complement: ReadU64<'_>) -> u64 {
+    // ORDER: Relaxed: nobody moves the watermark, the lock that the dead held came after its stores.
+    value.load_relaxed().min(!complement.load_relaxed())
+}

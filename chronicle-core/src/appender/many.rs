@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::supply::Supply;
 
 /// Records that are published together at the most.
-const MOST: usize = 256;
+pub(crate) const MOST_STAGED: usize = 256;
 
 /// Offset and commit word of each record that was stored and not published.
-type Staged = Vec<(u64, CommitWord), MOST>;
+type Staged = Vec<(u64, CommitWord), MOST_STAGED>;
 
 impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Appends a record for each payload, and wakes sleepers once at the end. Returns the sequence

@@ -48,6 +48,15 @@ enum Command {
         #[arg(long, default_value_t = 12)]
         images: u32,
     },
+    /// A death at every instruction of a writer, each recovered
+    Steps {
+        /// Go on with random scripts until so many seconds have passed
+        #[arg(long, value_name = "SECONDS")]
+        long: Option<u64>,
+        /// Seed of the first random script
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+    },
     /// The crates without an operating system, for targets that have none
     BareMetal,
     /// Arbitrary input for everything that reads bytes, with the nightly toolchain
@@ -73,6 +82,7 @@ fn main() -> ExitCode {
         Command::Sim { seconds } => steps::sim(seconds),
         Command::PowerLoss { images } => steps::power_loss(images),
         Command::SimMutants => steps::sim_mutants(),
+        Command::Steps { long, seed } => steps::single_steps(long, seed),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

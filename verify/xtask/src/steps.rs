@@ -37,6 +37,7 @@ const CI: &[Step] = &[
     ("sim", || sim(60)),
     ("sim mutants", sim_mutants),
     ("power loss", || power_loss(6)),
+    ("steps", || single_steps(None, None)),
     ("bare-metal", bare_metal),
 ];
 
@@ -148,6 +149,15 @@ pub(crate) fn sim_mutants() -> Outcome {
     }
     flags.push("--cfg chronicle_mutants");
     command.env("RUSTFLAGS", flags).args(["--", "mutants"]);
+    run(command)
+}
+
+/// Optimised, because the instructions that count are those that are shipped.
+pub(crate) fn single_steps(long: Option<u64>, seed: Option<u64>) -> Outcome {
+    let mut command = cargo(["run", "--quiet", "--release", "--package", "chronicle-steps", "--"]);
+    for (option, value) in [("--long", long), ("--seed", seed)] {
+        command.args(value.map(|value| [option.to_owned(), value.to_string()]).iter().flatten());
+    }
     run(command)
 }
 
