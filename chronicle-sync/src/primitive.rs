@@ -36,6 +36,10 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// How shared words are loaded that an Acquire fence may follow. The thread sanitizer knows nothing of
+/// fences and would take every payload for a race, so for it alone the loads are Acquire ones.
+const LOAD: Ordering = if cfg!(chronicle_tsan) { Ordering::Acquire } else { Ordering::Relaxed };
+
 /// A shared 32-bit word that may lie on a page mapped read-only: it can be loaded and nothing else.
 #[derive(Clone, Copy)]
 pub struct ReadU32<'r>(&'r AtomicU32);
@@ -61,7 +65,7 @@ macro_rules! read_word {
             #[inline(always)]
             #[must_use]
             pub fn load_acquire(self) -> $int {
-                let value = self.0.load(Ordering::Relaxed);
+                let value = self.0.load(LOAD);
                 fence(Ordering::Acquire);
                 value
             }
@@ -70,7 +74,7 @@ macro_rules! read_word {
             #[inline(always)]
             #[must_use]
             pub fn load_relaxed(self) -> $int {
-                self.0.load(Ordering::Relaxed)
+                self.0.load(LOAD)
             }
 
             /// The word, for a wait on it that does not store to it.

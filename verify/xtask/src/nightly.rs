@@ -105,7 +105,7 @@ pub(crate) fn thread_sanitizer() -> Outcome {
         .args(["--test", "engine", "-Zbuild-std", "--target", "x86_64-unknown-linux-gnu"])
         .arg("--target-dir")
         .arg(target_directory().join("thread-sanitizer"))
-        .env("RUSTFLAGS", "-Zsanitizer=thread");
+        .env("RUSTFLAGS", "-Zsanitizer=thread --cfg chronicle_tsan");
     run(command)
 }
 
