@@ -134,6 +134,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let step = options.step.clamp(PAGE, geometry.size.bytes()).next_multiple_of(PAGE);
         let tail = recover::recover(&platform, &probe, &control, &geometry, &durable)?;
         storage.sweep();
+        // Whoever made the queue may have died before that: records without a `control.meta` beside
+        // them are damage. What recovery removed is gone for good before anything is appended. Where
+        // it fails, no word has been changed yet.
+        if !seeded(Mutant::OpenNamesNotSynced) {
+            storage.sync_names().map_err(Error::platform(Object::Control, Operation::Sync))?;
+        }
         probe.at(Site::TakingOver);
         let seen = tail.position.epoch.max(durable.durable.epoch);
         let epoch = control.begin_epoch(seen).ok_or(Error::EpochsExhausted)?;
@@ -165,11 +171,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             storage
                 .sync(control.region(), 0..PAGE, Durability::Durable)
                 .map_err(Error::platform(Object::Control, Operation::Sync))?;
-        }
-        // Whoever made the queue may have died before that: records without a `control.meta` beside
-        // them are damage. What recovery removed is gone for good before anything is appended.
-        if !seeded(Mutant::OpenNamesNotSynced) {
-            storage.sync_names().map_err(Error::platform(Object::Control, Operation::Sync))?;
         }
         // For people only, so a failure changes nothing.
         let _ = storage.inscribe(&lock, epoch);

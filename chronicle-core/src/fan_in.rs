@@ -308,6 +308,18 @@ impl<P: Platform, const N: usize> FanIn<P, N> {
         .map_err(|error| FanInError { source_id: id, error })
     }
 
+    /// Brings the place that was kept of a source to the medium, as [`Tailer::sync_position`].
+    ///
+    /// # Errors
+    /// [`Error::NotRegistered`], also if there is no such source; the platform's.
+    pub fn sync_position(&mut self, id: SourceId) -> Result<(), P> {
+        match self.tailer_mut(id) {
+            Some(tailer) => tailer.sync_position(),
+            None => Err(Error::NotRegistered),
+        }
+        .map_err(|error| FanInError { source_id: id, error })
+    }
+
     /// The sources, in no order.
     pub fn sources(&self) -> impl Iterator<Item = (SourceId, &Tailer<P>)> {
         self.sources.iter().flatten().map(|source| (source.id, &source.tailer))

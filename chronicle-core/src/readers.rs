@@ -8,7 +8,8 @@ use chronicle_format::{
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::Record;
 use chronicle_sync::{
-    Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage, Storage, slots,
+    Durability, Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage, Storage,
+    slots,
 };
 
 use crate::Result;
@@ -98,6 +99,14 @@ impl<P: Platform> Registration<P> {
             crc: last_crc,
             timestamp_ns: last_timestamp_ns,
         })
+    }
+
+    /// Brings the committed position to the medium.
+    pub(crate) fn sync(&self, platform: &P) -> Result<(), P> {
+        platform
+            .storage()
+            .sync(&self.region, 0..READER_FILE_SIZE, Durability::Durable)
+            .map_err(Error::platform(Object::Reader(self.name.clone()), Operation::Sync))
     }
 
     /// Stores a position: a few stores, valid after the death of this process at any of them.

@@ -340,6 +340,17 @@ impl<P: Platform> Tailer<P> {
         Ok(())
     }
 
+    /// Brings the committed position to the medium: it survives a power loss when this returns.
+    ///
+    /// Without it a power loss may bring back an earlier one, and the reader gets some records again.
+    ///
+    /// # Errors
+    /// [`Error::NotRegistered`] for a passive reader; the platform's. The position still survives the
+    /// death of this process.
+    pub fn sync_position(&self) -> Result<(), P> {
+        self.registration.as_ref().ok_or(Error::NotRegistered)?.sync(&self.platform)
+    }
+
     /// Where the next record is.
     #[must_use]
     pub fn position(&self) -> Position {

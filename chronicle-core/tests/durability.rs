@@ -480,3 +480,22 @@ fn names_that_cannot_be_synced_because_their_directory_is_none_poison_nothing() 
     appender.flush().unwrap();
     assert_eq!(appender.durable_seq(), 101);
 }
+
+#[test]
+fn a_position_is_brought_to_the_medium_by_one_sync_and_only_where_there_is_one() {
+    let home = Home::with_queue(SIZE);
+    append(&mut home.appender(), 0, 3);
+    let faults = Faults::default();
+    let mut options = TailOptions::default();
+    options.name = Some(chronicle_core::ReaderName::new("reader").unwrap());
+    let platform = Faulty::new(|| home.platform(), &faults);
+    let mut tailer = Tailer::open(platform, &options).unwrap();
+    tailer.next().unwrap().unwrap();
+    tailer.commit().unwrap();
+    let before = faults.total();
+    tailer.sync_position().unwrap();
+    assert_eq!((faults.total() - before, faults.count(Call::Sync)), (1, 1));
+    faults.fail(Call::Sync, 0, ErrorKind::Io);
+    assert!(matches!(tailer.sync_position(), Err(Error::Platform { .. })));
+    assert!(matches!(home.tailer().sync_position(), Err(Error::NotRegistered)));
+}

@@ -124,6 +124,8 @@ pub struct ReaderConfig {
     pub writer_timeout: Option<Duration>,
     /// Whether the checksum of every message is verified; on by default.
     pub verify_checksums: bool,
+    /// When a committed position survives a power loss. The death of the reader it always survives.
+    pub sync_commits: CommitSync,
     /// Which messages are given out: all, or only those that survive a power loss.
     pub visibility: Visibility,
     /// As in [`WriterConfig::any_file_system`].
@@ -139,8 +141,23 @@ impl Default for ReaderConfig {
             wait_strategy: WaitStrategy::default(),
             writer_timeout: Some(Duration::from_secs(5)),
             verify_checksums: true,
+            sync_commits: CommitSync::WhenNeeded,
             visibility: Visibility::Visible,
             any_file_system: false,
         }
     }
+}
+
+/// When a reader's committed position survives a power loss. An earlier one that comes back means that
+/// the reader gets some messages again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommitSync {
+    /// Before anything is removed that an earlier position would need; when the system writes it back
+    /// by itself; and when [`sync_position`](crate::QueueReader::sync_position) is called.
+    #[default]
+    WhenNeeded,
+    /// With the first commit that comes at least this long after the last sync, which then takes as
+    /// long as a sync does: with zero, every commit.
+    Every(Duration),
 }

@@ -9,6 +9,7 @@ use chronicle_core::{
 use chronicle_sync::{Clock, Instant};
 
 use crate::backend::{Backend, PlatformError, SystemClock, SystemPark};
+use crate::reader::Commits;
 use crate::{QueueError, QueueReader};
 
 /// Reads up to `N` queues as one, in the order of time.
@@ -71,6 +72,7 @@ struct Origin {
     path: PathBuf,
     wait_strategy: WaitStrategy,
     writer_timeout: Option<Duration>,
+    commits: Commits,
     /// When its writer is to be looked at; `None` while it has messages.
     look_at_writer: Option<Instant>,
 }
@@ -116,9 +118,10 @@ impl<const N: usize> FanIn<N> {
     /// # Errors
     /// There are `N` sources, or one has this number: the reader is dropped.
     pub fn add(&mut self, source: SourceId, reader: QueueReader) -> Result<(), Rejection> {
-        let QueueReader { tailer, path, wait_strategy, writer_timeout } = reader;
+        let QueueReader { tailer, path, wait_strategy, writer_timeout, commits } = reader;
         self.engine.add(source, tailer)?;
-        let origin = Origin { path, wait_strategy, writer_timeout, look_at_writer: None };
+        let look_at_writer = None;
+        let origin = Origin { path, wait_strategy, writer_timeout, commits, look_at_writer };
         self.origins.insert(source, origin);
         Ok(())
     }
@@ -127,8 +130,9 @@ impl<const N: usize> FanIn<N> {
     /// out.
     pub fn remove(&mut self, source: SourceId) -> Option<QueueReader> {
         let tailer = self.engine.remove(source)?;
-        let Origin { path, wait_strategy, writer_timeout, .. } = self.origins.remove(&source)?;
-        Some(QueueReader { tailer, path, wait_strategy, writer_timeout })
+        let origin = self.origins.remove(&source)?;
+        let Origin { path, wait_strategy, writer_timeout, commits, .. } = origin;
+        Some(QueueReader { tailer, path, wait_strategy, writer_timeout, commits })
     }
 
     /// Declares that nothing more is expected of a source: the output waits for it no longer. What
@@ -171,7 +175,14 @@ impl<const N: usize> FanIn<N> {
     /// # Errors
     /// If there is no such source, or its reader has no name.
     pub fn commit(&mut self, source: SourceId) -> Result<(), QueueError> {
-        self.engine.commit(source).map_err(|error| failure(&self.origins, error))
+        let mut committed = self.engine.commit(source);
+        if committed.is_ok()
+            && let Some(origin) = self.origins.get_mut(&source)
+            && origin.commits.is_sync_due(&self.clock)
+        {
+            committed = self.engine.sync_position(source);
+        }
+        committed.map_err(|error| failure(&self.origins, error))
     }
 
     /// Keeps the places of all sources.
@@ -179,10 +190,8 @@ impl<const N: usize> FanIn<N> {
     /// # Errors
     /// If the reader of one has no name; the others before it are kept.
     pub fn commit_all(&mut self) -> Result<(), QueueError> {
-        for source in self.origins.keys() {
-            self.engine.commit(*source).map_err(|error| failure(&self.origins, error))?;
-        }
-        Ok(())
+        let sources: Vec<SourceId> = self.sources().collect();
+        sources.into_iter().try_for_each(|source| self.commit(source))
     }
 
     /// The sources by number.

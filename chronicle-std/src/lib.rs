@@ -51,7 +51,7 @@ pub use chronicle_core::{
     WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
-pub use config::{ReaderConfig, SyncPolicy, WhenFull, WriterConfig};
+pub use config::{CommitSync, ReaderConfig, SyncPolicy, WhenFull, WriterConfig};
 pub use error::{QueueError, Reason};
 pub use event_set::EventSet;
 pub use fan_in::{FanIn, FanInWait};

@@ -7,7 +7,7 @@ use chronicle_core::{
 use chronicle_sync::{Clock, Instant, Platform};
 
 use crate::backend::Backend;
-use crate::{QueueError, ReaderConfig};
+use crate::{CommitSync, QueueError, ReaderConfig};
 
 /// A reader of a queue, at a place of its own.
 pub struct QueueReader {
@@ -15,12 +15,36 @@ pub struct QueueReader {
     pub(crate) path: PathBuf,
     pub(crate) wait_strategy: WaitStrategy,
     pub(crate) writer_timeout: Option<Duration>,
+    pub(crate) commits: Commits,
+}
+
+/// When a reader's commits reach the medium.
+#[derive(Clone, Copy)]
+pub(crate) struct Commits {
+    policy: CommitSync,
+    last_sync: Instant,
+}
+
+impl Commits {
+    /// Whether a commit that was just made is to be synced.
+    #[inline]
+    pub(crate) fn is_sync_due(&mut self, clock: &impl Clock) -> bool {
+        let CommitSync::Every(interval) = self.policy else { return false };
+        let now = clock.now();
+        let due = now.since(self.last_sync) >= interval;
+        if due {
+            self.last_sync = now;
+        }
+        due
+    }
 }
 
 impl QueueReader {
     pub(crate) fn new(tailer: Tailer<Backend>, path: PathBuf, config: &ReaderConfig) -> Self {
-        let ReaderConfig { wait_strategy, writer_timeout, .. } = *config;
-        Self { tailer, path, wait_strategy, writer_timeout }
+        let ReaderConfig { wait_strategy, writer_timeout, sync_commits, .. } = *config;
+        let last_sync = tailer.platform().clock().now();
+        let commits = Commits { policy: sync_commits, last_sync };
+        Self { tailer, path, wait_strategy, writer_timeout, commits }
     }
 
     /// The next message, or `None` if there is none yet. The view borrows the mapped file: nothing
@@ -40,13 +64,26 @@ impl QueueReader {
     }
 
     /// Keeps the place behind the last message that [`next`](Self::next) gave: a reader of this name
-    /// goes on there. A few stores; valid after the death of this process at any of them.
+    /// goes on there. A few stores; valid after the death of this process at any of them. When it
+    /// survives a power loss too is up to [`CommitSync`].
     ///
     /// # Errors
-    /// If the reader has no name.
+    /// If the reader has no name; the system's, where the position is synced.
     #[inline]
     pub fn commit(&mut self) -> Result<(), QueueError> {
-        self.tailer.commit().map_err(|error| QueueError::from_core(&self.path, error))
+        self.tailer.commit().map_err(|error| QueueError::from_core(&self.path, error))?;
+        if self.commits.is_sync_due(self.tailer.platform().clock()) {
+            self.sync_position()?;
+        }
+        Ok(())
+    }
+
+    /// Brings the committed position to the medium: it survives a power loss when this returns.
+    ///
+    /// # Errors
+    /// If the reader has no name; the system's. The position still survives the reader's death.
+    pub fn sync_position(&mut self) -> Result<(), QueueError> {
+        self.tailer.sync_position().map_err(|error| QueueError::from_core(&self.path, error))
     }
 
     /// Goes to the message with this sequence number: [`next`](Self::next) gives it next. One that

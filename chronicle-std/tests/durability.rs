@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chronicle_std::{
-    Queue, QueueWriter, ReaderConfig, SyncPolicy, Visibility, WaitOutcome, Watermark, WriterConfig,
+    CommitSync, Queue, QueueWriter, ReaderConfig, SyncPolicy, Visibility, WaitOutcome, Watermark,
+    WriterConfig,
 };
 
 const TYPE: u16 = 0x8000;
@@ -148,4 +149,25 @@ fn a_writer_in_group_commit_that_has_nothing_to_do_closes_at_once() {
         closing += began.elapsed();
     }
     assert!(closing < Duration::from_secs(1), "{closing:?} for 20 times");
+}
+
+#[test]
+fn a_position_is_synced_as_the_reader_asks() {
+    let directory = on_disk();
+    let path = directory.path().join("queue");
+    let mut writer = Queue::create(&path, WriterConfig::default()).unwrap();
+    writer.append(TYPE, b"one").unwrap();
+    writer.append(TYPE, b"two").unwrap();
+    for sync_commits in [CommitSync::WhenNeeded, CommitSync::Every(Duration::ZERO)] {
+        let mut config = ReaderConfig::default();
+        config.name = Some("reader".to_owned());
+        config.sync_commits = sync_commits;
+        let mut reader = Queue::open_reader(&path, config).unwrap();
+        reader.next().unwrap().unwrap();
+        reader.commit().unwrap();
+        reader.sync_position().unwrap();
+    }
+    let mut passive = Queue::open_reader(&path, ReaderConfig::default()).unwrap();
+    passive.sync_position().unwrap_err();
+    assert_eq!(Queue::open_subscriber(&path, "reader").unwrap().position().seq, 2);
 }
