@@ -198,8 +198,8 @@ impl<E> Error<E> {
 }
 
 impl<E: chronicle_sync::Error> Error<E> {
-    /// Whether a sync failed, so that what was not durable may be lost. Where a descriptor could only
-    /// not be had, or the object is gone, nothing was lost.
+    /// Whether a sync failed, so that what was not durable may be lost. Where what is to be synced
+    /// could not even be opened, nothing was lost and the next try may succeed.
     pub(crate) fn is_failed_sync(&self) -> bool {
         match self {
             Self::Platform { operation: Operation::Sync, source, .. } => {

@@ -181,7 +181,8 @@ pub fn apply_retention<P: Platform>(
             // What cannot be looked at is not removed.
             second.as_ref().map_or(id, RetentionPlan::keep_from)
         });
-        report.plan = second.map_err(poisoning)?;
+        // The oldest segment stays the one that was found at first: the report tells what was done.
+        report.plan = RetentionPlan { oldest: report.plan.oldest, ..second.map_err(poisoning)? };
         let one_more = u64::from(seeded(Mutant::RetentionRemovesOneMore));
         if allowed + one_more <= u64::from(id.get()) {
             break;

@@ -8,6 +8,7 @@ use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 use crate::Result;
 use crate::control::{Control, Hint};
 use crate::error::{Damage, Error, Fault};
+use crate::index::view_index;
 use crate::readers::LastRead;
 use crate::segment::{Geometry, Segment, segment_range, view_segment};
 use crate::walk::{Cursor, step};
@@ -253,7 +254,7 @@ pub(crate) fn resume<P: Platform>(
     {
         let place = match last_read {
             Some(last) => behind(&segment, &last, position.seq),
-            None => walk_to_seq(&segment, geometry, &start, position.seq),
+            None => walk_to_seq(platform, &segment, geometry, &start, position.seq),
         };
         let place = place.filter(|(end, _)| *end <= position.offset);
         let place = on_log(position, segment.id, place)
@@ -319,7 +320,7 @@ fn place_by_seq<P: Platform>(
     }
     let found = last_start(platform, geometry, first, |start| start.first_seq < position.seq)?;
     let segment = view_segment(platform, found.segment, geometry)?;
-    let place = walk_to_seq(&segment, geometry, &segment.started()?, position.seq);
+    let place = walk_to_seq(platform, &segment, geometry, &segment.started()?, position.seq);
     // Before the very first record there is nothing that could be another.
     let latest = if position.seq == 0 { u32::MAX } else { position.epoch };
     let place = on_log(&Position { epoch: latest, ..*position }, segment.id, place);
@@ -328,14 +329,20 @@ fn place_by_seq<P: Platform>(
 
 /// Where in a segment the record with this sequence number is, or will be, and the epoch in force
 /// there: for a position without a record before it, most often at the segment's very start.
-fn walk_to_seq<R: Region>(
+///
+/// Reads a stride of the segment's index at the most, or the segment from its beginning without one.
+fn walk_to_seq<P: Platform, R: Region>(
+    platform: &P,
     segment: &Segment<R>,
     geometry: &Geometry,
     start: &SegmentStart,
     seq: u64,
 ) -> Option<(u64, u32)> {
     let sealing = segment.sealing(geometry);
-    let mut cursor = Cursor::at_start(start);
+    let landing = view_index(platform, segment, geometry)
+        .and_then(|index| index.landing(segment, geometry, |entry| entry.seq < seq));
+    let mut cursor =
+        landing.map_or_else(|| Cursor::at_start(start), |landing| Cursor::at(&landing));
     while cursor.seq < seq {
         let Slot::Record(record) = record::look(&segment.region, cursor.offset) else { break };
         step(&segment.region, sealing, &record, &mut cursor.seq, &mut cursor.epoch).ok()?;

@@ -1,7 +1,9 @@
 //! The rules by which records follow each other: the same for readers, for a recovering writer and for
 //! whoever checks or repairs a queue.
 
-use chronicle_format::{EpochRecord, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord};
+use chronicle_format::{
+    EpochRecord, Position, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord,
+};
 use chronicle_sync::Region;
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
@@ -24,6 +26,19 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
+    /// At a place that is a record boundary. Time stamps and the watermark from before are not known.
+    pub(crate) fn at(place: &Position) -> Self {
+        Self {
+            offset: place.offset,
+            seq: place.seq,
+            epoch: place.epoch,
+            time_max_ns: 0,
+            durable_seq: 0,
+            records: 0,
+            lost: 0,
+        }
+    }
+
     /// At the first record of a segment.
     pub(crate) fn at_start(start: &SegmentStart) -> Self {
         Self {
