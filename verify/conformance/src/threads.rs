@@ -145,6 +145,7 @@ where
     let play = |platform: &H::Platform, mine: u32| -> Verdict {
         let map = done("open", platform.storage().open(&Object::Notify))?;
         let word = there("a word", map.word_u32(64))?;
+        let mut late = 0;
         for round in 0..ROUNDS {
             let turn = round * 2 + mine;
             let until = platform.clock().now().after(harness.patience());
@@ -154,9 +155,11 @@ where
                     break;
                 }
                 let wake = done("wait", platform.park().wait(word, seen, until))?;
-                // What the other one did just before the time was up counts all the same.
+                // What the other one did just before the time was up counts all the same, if that does
+                // not happen again and again.
+                late += u32::from(wake == Wake::TimedOut);
                 ensure!(
-                    wake == Wake::Woken || word.load(Ordering::Acquire) >= turn,
+                    wake == Wake::Woken || late < 3 && word.load(Ordering::Acquire) >= turn,
                     "nobody was woken in round {round}"
                 );
             }
