@@ -173,7 +173,13 @@ pub fn apply_retention<P: Platform>(
         }
         let next = id.next().map_err(Error::format(Object::Segment(id)))?;
         if !seeded(Mutant::RetentionNotSynced) {
-            bring_to_medium(platform, next).map_err(poisoning)?;
+            if report.removed == 0 {
+                // It comes back if power is lost before its removal is on the medium, and may lie
+                // before the durable watermark by then: whole, or readers would report damage.
+                sync_segment(platform, id).map_err(poisoning)?;
+            }
+            sync_segment(platform, next).map_err(poisoning)?;
+            sync_names(platform, next).map_err(poisoning)?;
         }
         let mut second = Ok(report.plan.clone());
         let allowed = control.announce_floor(next, id, || {
@@ -201,11 +207,14 @@ pub fn apply_retention<P: Platform>(
 }
 
 /// Makes a segment what the log may begin with after a power loss.
-fn bring_to_medium<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
+fn sync_segment<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
     let object = Object::Segment(id);
-    let synced = platform.storage().sync_object(&object);
-    synced.map_err(Error::platform(object.clone(), Operation::Sync))?;
-    platform.storage().sync_names().map_err(Error::platform(object, Operation::Sync))
+    platform.storage().sync_object(&object).map_err(Error::platform(object, Operation::Sync))
+}
+
+fn sync_names<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
+    let synced = platform.storage().sync_names();
+    synced.map_err(Error::platform(Object::Segment(id), Operation::Sync))
 }
 
 fn plan<P: Platform, R: Region>(

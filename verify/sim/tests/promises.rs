@@ -78,6 +78,11 @@ fn what_retention_left_opens_although_nothing_was_flushed() {
 }
 
 #[test]
+fn a_removed_segment_that_comes_back_is_whole() {
+    explore_ops(JOURNAL, "xondlf");
+}
+
+#[test]
 fn a_creation_that_lost_power_is_begun_anew() {
     for setup in [JOURNAL, FREE, PAGES] {
         explore_ops(setup, "");
