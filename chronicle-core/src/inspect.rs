@@ -122,7 +122,7 @@ impl Inspection {
             checksums: control.checksums(),
             oldest,
             head,
-            segments: head.position.segment.get() - oldest.segment.get() + 1,
+            segments: head.position.segment.get().saturating_sub(oldest.segment.get()) + 1,
             durable_seq: control.known_durable_seq(),
             replicated_seq: Watermarks::open(platform)?.replicated()?,
             epoch: control.epoch(),

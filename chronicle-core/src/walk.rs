@@ -89,7 +89,8 @@ pub(crate) fn step<R: Region>(
         return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
     }
     if header.type_id.is_user() {
-        *seq += 1;
+        // There is no number behind the last one.
+        *seq = seq.checked_add(1).ok_or(Fault::Seq { found: header.seq })?;
         return Ok(true);
     }
     if header.type_id == TypeId::WATERMARK && watermark(region, record).is_none() {
