@@ -39,6 +39,9 @@ enum Command {
         /// Only this mode
         #[arg(long, value_enum)]
         mode: Option<Mode>,
+        /// Write down what was done, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
     },
     /// The process whose power is lost
     #[command(hide = true)]
@@ -52,7 +55,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { images, seed, mode } => trial::run(images, seed, mode),
+        Command::Run { images, seed, mode, json } => {
+            trial::run(images, seed, mode, json.as_deref())
+        }
         Command::Writer { queue, mode, batches } => writer::run(&queue, mode, batches),
     };
     match outcome {

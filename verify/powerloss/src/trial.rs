@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Instant, SystemTime};
 
+use chronicle_account::Account;
 use chronicle_std::format::layout::control::WRITER_BOOT;
 use chronicle_std::format::{Object, record_size};
 use chronicle_std::{Queue, ReaderConfig};
@@ -39,15 +40,37 @@ struct Recorded {
     flushes: usize,
 }
 
-pub(crate) fn run(images: u32, seed: Option<u64>, mode: Option<Mode>) -> Result<(), Problem> {
-    if let Err(reason) = Rig::new(DISK).map(Rig::finish) {
-        println!("skipped: power loss under a real kernel: {reason}");
-        return Ok(());
-    }
+pub(crate) fn run(
+    images: u32,
+    seed: Option<u64>,
+    mode: Option<Mode>,
+    json: Option<&Path>,
+) -> Result<(), Problem> {
     let seed = seed.unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         since.map_or(1, |since| since.as_nanos() as u64)
     });
+    let mut account = Account::begin("powerloss", Some(seed));
+    let outcome = match Rig::new(DISK).map(Rig::finish) {
+        Ok(_) => every_mode(images, seed, mode, &mut account),
+        Err(reason) => {
+            println!("skipped: power loss under a real kernel: {reason}");
+            account.skip(&reason);
+            Ok(())
+        }
+    };
+    let Some(path) = json else { return outcome };
+    let written = account.write(path, u64::from(outcome.is_err()));
+    outcome.and(written)
+}
+
+/// Cuts the power in each mode; stops at the first failure.
+fn every_mode(
+    images: u32,
+    seed: u64,
+    mode: Option<Mode>,
+    account: &mut Account,
+) -> Result<(), Problem> {
     println!("seed {seed}");
     println!(
         "{:<8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>7}",
@@ -60,14 +83,20 @@ pub(crate) fn run(images: u32, seed: Option<u64>, mode: Option<Mode>) -> Result<
         // In the failing mode, the batch at which a write fails.
         let fails_at = 1 + choices.below(BATCHES as usize - 5) as u64;
         let recorded = record(mode, fails_at)?;
-        let mut lost = 0;
+        let mut lost = 0u64;
         for image in 0..images {
+            // What the control loses is no failure, and what it keeps shows nothing.
+            let images = if mode == Mode::Never { "control_images" } else { "images" };
+            account.add(images, 1);
             match check(&recorded, image == 0, &mut choices) {
                 Ok(()) => {}
                 Err(_) if mode == Mode::Never => lost += 1,
                 Err(fault) => return Err(format!("seed {seed}, {mode:?}, image {image}: {fault}")),
             }
         }
+        account.add("control_lost", lost);
+        account.add("promises", recorded.promises.len() as u64);
+        account.add("flushes", recorded.flushes as u64);
         println!(
             "{:<8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>8} {:>6.1}s",
             mode.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned()),

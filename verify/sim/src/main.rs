@@ -2,14 +2,15 @@
 //! one again.
 #![allow(clippy::disallowed_types, reason = "counts workloads among threads; no part of any model")]
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chronicle_account::Account;
 use chronicle_sim::{Failure, Faults, Plan, Seen, Setup, Stop, Totals, Worker, Workload};
 use clap::{Args, Parser, Subcommand};
-use serde_json::json;
 
 #[derive(Parser)]
 #[command(name = "chronicle-sim", about = "Explores what crashes leave of a simulated queue")]
@@ -46,6 +47,9 @@ struct Explore {
     /// Threads
     #[arg(long)]
     threads: Option<usize>,
+    /// Write down what was done, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -103,6 +107,7 @@ fn explore(options: &Explore) -> Result<(), String> {
     let plan = Plan::new(options.exhaustive, options.seed);
     let seen = Seen::default();
     let next = Mutex::new(0u64);
+    let account = Account::begin("sim", Some(options.seed));
     let begun = Instant::now();
     let failure: Mutex<Option<Box<Failure>>> = Mutex::new(None);
     let work = || {
@@ -142,7 +147,10 @@ fn explore(options: &Explore) -> Result<(), String> {
     let planned = next.lock().map_or(0, |next| *next);
     let failure = failure.into_inner().unwrap_or_default();
     report(&totals, seconds, threads, options, planned.min(plan.exhaustive()), plan.exhaustive());
-    failure.map_or(Ok(()), |failure| Err(format!("BROKEN {failure}")))
+    let outcome = failure.map_or(Ok(()), |failure| Err(format!("BROKEN {failure}")));
+    let Some(path) = &options.json else { return outcome };
+    let written = write_down(account, &totals, path, outcome.is_err());
+    outcome.and(written)
 }
 
 fn report(
@@ -176,12 +184,30 @@ fn report(
     }
     println!("{:<44}{:.0}", "states a second, enumerated", all_raw as f64 / seconds);
     println!("{:<44}{:.0}", "states a second, distinct", all_distinct as f64 / seconds);
-    let line = json!({
-        "what": "sim", "seed": options.seed, "seconds": seconds, "threads": threads,
-        "workloads": workloads, "points": points, "killed": killed, "raw": all_raw,
-        "distinct": all_distinct, "second": second_distinct, "rotten": rotten,
-    });
-    println!("{line}");
+}
+
+/// `raw` and `distinct` are of all states; `second_raw` and `second_distinct` those among them that lie
+/// behind a second loss.
+fn write_down(
+    mut account: Account,
+    totals: &Totals,
+    path: &Path,
+    failed: bool,
+) -> Result<(), String> {
+    for (name, count) in [
+        ("workloads", totals.workloads),
+        ("points", totals.points),
+        ("killed", totals.killed),
+        ("raw", totals.raw + totals.second_raw),
+        ("distinct", totals.distinct + totals.second_distinct),
+        ("second_raw", totals.second_raw),
+        ("second_distinct", totals.second_distinct),
+        ("rotten", totals.rotten),
+        ("refused", totals.refused),
+    ] {
+        account.add(name, count);
+    }
+    account.write(path, u64::from(failed))
 }
 
 /// How long a seeded fault may take to be found.

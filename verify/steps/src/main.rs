@@ -44,6 +44,9 @@ struct Arguments {
     /// Only the scenario with this name
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Write down what was done, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -58,7 +61,9 @@ fn main() -> ExitCode {
         Arguments { command: Some(Command::Writer { queue, script }), .. } => {
             traced(&queue, &script)
         }
-        Arguments { long, seed, only, .. } => tracing(long, seed, only.as_deref()),
+        Arguments { long, seed, only, json, .. } => {
+            tracing(long, seed, only.as_deref(), json.as_deref())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -73,9 +78,17 @@ fn main() -> ExitCode {
 use crate::{run::run as tracing, writer::run as traced};
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn tracing(_: Option<u64>, _: Option<u64>, _: Option<&str>) -> Result<(), String> {
-    println!("SKIPPED kill points: single steps are made for x86-64 Linux");
-    Ok(())
+fn tracing(
+    _: Option<u64>,
+    seed: Option<u64>,
+    _: Option<&str>,
+    json: Option<&std::path::Path>,
+) -> Result<(), String> {
+    let reason = "single steps are made for x86-64 Linux";
+    println!("SKIPPED kill points: {reason}");
+    let mut account = chronicle_account::Account::begin("steps", seed);
+    account.skip(reason);
+    json.map_or(Ok(()), |path| account.write(path, 0))
 }
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]

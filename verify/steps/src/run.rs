@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use chronicle_account::Account;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -27,6 +28,7 @@ const RANDOM_SCRIPTS: u64 = 10;
 /// What was done so far.
 #[derive(Clone, Copy, Default)]
 struct Figures {
+    scenarios: u64,
     operations: u64,
     instructions: u64,
     changes: u64,
@@ -37,6 +39,7 @@ struct Figures {
 
 impl Figures {
     fn add(&mut self, other: &Self) {
+        self.scenarios += other.scenarios;
         self.operations += other.operations;
         self.instructions += other.instructions;
         self.changes += other.changes;
@@ -45,26 +48,56 @@ impl Figures {
     }
 }
 
-pub(crate) fn run(long: Option<u64>, seed: Option<u64>, only: Option<&str>) -> Result<(), String> {
+pub(crate) fn run(
+    long: Option<u64>,
+    seed: Option<u64>,
+    only: Option<&str>,
+    json: Option<&Path>,
+) -> Result<(), String> {
+    let seed = seed.unwrap_or_else(|| match long {
+        Some(_) => SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()),
+        None => 1,
+    });
+    let mut account = Account::begin("steps", Some(seed));
     if let Err(reason) = Tracee::probe() {
         println!("SKIPPED kill points: no process can be traced here: {reason}");
-        return Ok(());
+        account.skip(&format!("no process can be traced here: {reason}"));
+        return json.map_or(Ok(()), |path| account.write(path, 0));
     }
     stay_on_one_processor();
+    let mut total = Figures::default();
+    let outcome = everything(long, seed, only, &mut total);
+    let Some(path) = json else { return outcome };
+    for (name, count) in [
+        ("scenarios", total.scenarios),
+        ("operations", total.operations),
+        ("instructions", total.instructions),
+        ("changes", total.changes),
+        ("recoveries", total.recoveries),
+    ] {
+        account.add(name, count);
+    }
+    let written = account.write(path, u64::from(outcome.is_err()));
+    outcome.and(written)
+}
+
+/// Goes through the scenarios, random scripts and canaries; stops at the first failure.
+fn everything(
+    long: Option<u64>,
+    seed: u64,
+    only: Option<&str>,
+    total: &mut Figures,
+) -> Result<(), String> {
     let begun = Instant::now();
     println!(
         "{:<34} {:>10} {:>12} {:>9} {:>10} {:>7}",
         "scenario", "operations", "instructions", "changes", "recoveries", "time"
     );
-    let mut total = Figures::default();
     let wanted = |scenario: &Scenario| only.is_none_or(|only| scenario.name == only);
     for scenario in scenarios::all().iter().filter(|scenario| wanted(scenario)) {
         total.add(&shown(scenario)?);
     }
-    let mut next = seed.unwrap_or_else(|| match long {
-        Some(_) => SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs()),
-        None => 1,
-    });
+    let mut next = seed;
     // Without a time there are a few, always the same.
     let until = begun + Duration::from_secs(long.unwrap_or(0));
     let few = next + if only.is_none() { RANDOM_SCRIPTS } else { 0 };
@@ -83,7 +116,7 @@ pub(crate) fn run(long: Option<u64>, seed: Option<u64>, only: Option<&str>) -> R
         }
     }
     let all = begun.elapsed();
-    print_row("all", &total, all);
+    print_row("all", total, all);
     let per_second = |count: u64, time: Duration| count as f64 / time.as_secs_f64().max(1e-9);
     println!(
         "{:.0} instructions a second, {:.0} recoveries a second",
@@ -98,6 +131,7 @@ fn shown(scenario: &Scenario) -> Result<Figures, String> {
     let mut trial = Trial::new()?;
     match trial.run(scenario) {
         Ok(()) => {
+            trial.figures.scenarios = 1;
             print_row(&scenario.name, &trial.figures, begun.elapsed());
             Ok(trial.figures)
         }
