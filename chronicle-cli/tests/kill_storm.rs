@@ -271,4 +271,6 @@ fn a_thousand_kills_at_random_instants_lose_nothing_acknowledged() {
         begun.elapsed().as_secs_f64(),
         readers.iter().map(|reader| reader.again).sum::<u64>()
     );
+    let kills = lives + readers_killed;
+    println!("counts: {{\"kills\": {kills}, \"acknowledged\": {acknowledged_in_all}}}");
 }

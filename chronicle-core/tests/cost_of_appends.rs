@@ -13,6 +13,7 @@ mod support;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::hint::black_box;
 use std::rc::Rc;
 
 use chronicle_core::{
@@ -69,7 +70,7 @@ fn ten_rolls_into_prepared_segments_enter_the_kernel_not_at_all() {
         Appender::open_with(platform, WriteOptions::default(), NoProbe, shelf.clone()).unwrap();
     let payload = [5; 232];
     let before = minor_faults();
-    let fresh = vec![1u8; 8 << 20];
+    let fresh = black_box(vec![1u8; 8 << 20]);
     assert!(minor_faults() > before, "the counter of {} fresh bytes stands still", fresh.len());
     let prepare = |segment: u32| {
         let id = SegmentId::new(segment.into()).unwrap();

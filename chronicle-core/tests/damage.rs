@@ -11,9 +11,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use chronicle_core::{Appender, Damage, Error, Fault, Inspection, Start, WriteOptions};
-use chronicle_format::layout::control;
-use chronicle_format::{Position, READER_SLOTS, ReaderSlot};
+use chronicle_core::{Appender, Damage, Error, Fault, Inspection, Start, WriteOptions, verify};
+use chronicle_format::layout::{control, segment};
+use chronicle_format::{
+    CommitWord, Position, READER_SLOTS, ReaderSlot, RecordFlags, RecordHeader, SEG_DATA_OFFSET,
+    SegmentHeader, SegmentStart, TypeId, record_seed,
+};
 use support::{Home, TYPE, assert_holds, payload, platform};
 
 const FIRST: &str = "000000000.q";
@@ -201,4 +204,49 @@ fn a_position_outside_of_the_records_gives_none_of_them_out() {
     }
     forge(&good);
     assert_eq!(home.named("forged").unwrap().next().unwrap().unwrap().seq, 10);
+}
+
+#[test]
+fn the_last_number_there_is_ends_a_log_as_a_bad_record() {
+    let home = Home::with_queue(8192);
+    let head: [u8; SegmentHeader::SIZE] =
+        home.read_at(FIRST, 0, SegmentHeader::SIZE).try_into().unwrap();
+    let segment_header = SegmentHeader::decode(&head).unwrap();
+    let start = SegmentStart { first_seq: u64::MAX, time_floor_ns: 0, epoch: 0 };
+    let header = RecordHeader {
+        type_id: TypeId::user(TYPE).unwrap(),
+        flags: RecordFlags::empty(),
+        epoch: 0,
+        seq: u64::MAX,
+        timestamp_ns: 0,
+    };
+    let crc = header.crc(record_seed(segment_header.salt), b"");
+    let record = [CommitWord::new(0, crc).unwrap().bits()].into_iter().chain(header.words());
+    let bytes = |words: &mut dyn Iterator<Item = u64>| -> Vec<u8> {
+        words.flat_map(u64::to_le_bytes).collect()
+    };
+    let first_seq = segment::FIRST_SEQ as u64;
+    home.write_at(FIRST, first_seq, &bytes(&mut start.words(&segment_header).into_iter()));
+    home.write_at(FIRST, SEG_DATA_OFFSET, &bytes(&mut record.into_iter()));
+
+    // There is no number that a record behind it could have.
+    assert!(home.tailer().next().unwrap().is_none());
+    assert_eq!(Inspection::of(&home.platform()).unwrap().head.position.seq, u64::MAX);
+    let mut faults = Vec::new();
+    verify(&home.platform(), |fault| faults.push(fault)).unwrap();
+    assert!(
+        matches!(
+            faults.as_slice(),
+            [Error::Damaged(Damage { fault: Fault::Seq { found: u64::MAX }, .. })]
+        ),
+        "{faults:?}"
+    );
+    let refused = Appender::open(home.platform(), WriteOptions::default()).map(drop);
+    assert!(
+        matches!(
+            refused,
+            Err(Error::Damaged(Damage { fault: Fault::Seq { found: u64::MAX }, .. }))
+        ),
+        "{refused:?}"
+    );
 }

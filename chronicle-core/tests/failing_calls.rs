@@ -463,7 +463,8 @@ fn sweep(calls: &[Call]) {
         }
     }
     let total: u64 = points.values().sum();
-    println!("{total} points of failure: {points:?}");
+    println!("points of failure: {points:?}");
+    println!("counts: {{\"points_of_failure\": {total}}}");
 }
 
 #[test]

@@ -113,5 +113,5 @@ fn a_queue_agrees_with_a_list_whatever_is_done_to_it() {
         }
         seed = seed.wrapping_add(1);
     }
-    println!("{scripts} scripts");
+    println!("counts: {{\"scripts\": {scripts}}}");
 }

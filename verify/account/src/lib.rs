@@ -53,8 +53,10 @@ impl Account {
     }
 }
 
-/// The commit of the sources that this was built from, as far as can be told now.
-fn commit() -> Option<String> {
+/// The commit of the sources that this was built from, as far as can be told now, with `-dirty` behind
+/// it where the tree has changes; `None` without a repository.
+#[must_use]
+pub fn commit() -> Option<String> {
     let told = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

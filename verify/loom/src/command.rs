@@ -4,24 +4,28 @@ use std::convert::Infallible;
 use std::env;
 use std::io::Read as _;
 use std::panic;
+use std::path::Path;
 use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chronicle_account::Account;
 use chronicle_sync::mutation::{Mutant, SIMULATOR, select};
 
 use crate::explore::{Exploration, Verdict, verdict};
 use crate::models::{self, Model};
 
-const USAGE: &str = "usage: chronicle-loom [--list-mutants | --mutant NAME | --mutants]";
+const USAGE: &str =
+    "usage: chronicle-loom [--json FILE | --list-mutants | --mutant NAME | --mutants]";
 /// How long a mutant may take to be caught.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => all_models(),
+        [] => all_models(None),
+        ["--json", path] => all_models(Some(Path::new(path))),
         ["--list-mutants"] => {
             for mutant in mutants() {
                 println!("{} {}", mutant.model(), mutant.name());
@@ -46,8 +50,9 @@ pub(crate) fn run() -> ExitCode {
 /// The model that is being explored, for the panic hook.
 static CURRENT: Mutex<Option<&'static Model>> = Mutex::new(None);
 
-fn all_models() -> ExitCode {
+fn all_models(json: Option<&Path>) -> ExitCode {
     select(None);
+    let mut account = Account::begin("loom", None);
     println!("{:<20} {:>10} {:>8}  {:<6} search", "model", "executions", "time", "result");
     let begun = Instant::now();
     let mut total = 0;
@@ -60,6 +65,8 @@ fn all_models() -> ExitCode {
     for model in models::all() {
         let (executions, time) = explore(model);
         total += executions;
+        account.add("models", 1);
+        account.add("executions", executions as u64);
         println!(
             "{:<20} {executions:>10} {:>7.2}s  {:<6} {}",
             model.name,
@@ -69,7 +76,13 @@ fn all_models() -> ExitCode {
         );
     }
     println!("{:<20} {total:>10} {:>7.2}s", "all", begun.elapsed().as_secs_f64());
-    ExitCode::SUCCESS
+    match json.map(|path| account.write(path, 0)) {
+        Some(Err(why)) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Ends the process in `report` at the first panic inside a model.

@@ -3,10 +3,13 @@
 mod nightly;
 mod steps;
 mod tidy;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::steps::{Loom, run};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks of the workspace")]
@@ -17,9 +20,22 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// `cargo test` and everything below up to `bare-metal`, cheap things first; stops at the first
-    /// failure
+    /// Everything that must hold before a change lands, cheap things first; stops at the first failure
     Ci,
+    /// Everything that tries to break the queue, with counts of what was tried
+    Verify {
+        /// Try other things than the last time, for so many minutes, and add them to the ledger
+        #[arg(long, value_name = "MINUTES")]
+        long: Option<u64>,
+        /// Where the choices of a long run begin; otherwise the clock says
+        #[arg(long, value_name = "SEED", requires = "long")]
+        seed: Option<u64>,
+        /// One part only
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+    },
+    /// The sums of all long runs, as the table that docs/verification.md shows
+    Ledger,
     /// Whether the code is formatted
     Fmt,
     /// The rules about files that no lint knows
@@ -38,7 +54,10 @@ enum Command {
     Sim {
         /// How long
         #[arg(long, default_value_t = 60)]
-        seconds: u32,
+        seconds: u64,
+        /// Where its choices begin
+        #[arg(long, default_value_t = 3)]
+        seed: u64,
     },
     /// The simulator, with every fault of its list seeded in turn, each of which it must find
     SimMutants,
@@ -63,7 +82,7 @@ enum Command {
     Fuzz {
         /// For each target
         #[arg(long, default_value_t = 20)]
-        seconds: u32,
+        seconds: u64,
     },
     /// The engine on the heap under Miri, with the nightly toolchain
     Miri,
@@ -78,11 +97,14 @@ fn main() -> ExitCode {
         Command::Tidy => steps::tidy(),
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
-        Command::Loom { mutants } => steps::loom(mutants),
-        Command::Sim { seconds } => steps::sim(seconds),
-        Command::PowerLoss { images } => steps::power_loss(images),
+        Command::Verify { long, seed, only } => verify::verify(long, seed, only.as_deref()),
+        Command::Ledger => verify::print_ledger(),
+        Command::Loom { mutants: false } => steps::loom(Loom::Models),
+        Command::Loom { mutants: true } => steps::loom(Loom::Mutants),
+        Command::Sim { seconds, seed } => run(steps::sim_command(seconds, seed)),
+        Command::PowerLoss { images } => run(steps::power_loss_command(images, None)),
         Command::SimMutants => steps::sim_mutants(),
-        Command::Steps { long, seed } => steps::single_steps(long, seed),
+        Command::Steps { long, seed } => run(steps::single_steps_command(long, seed)),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

@@ -3,7 +3,10 @@
 
 use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
 
 use crate::steps::{Outcome, root, run, target_directory};
 
@@ -13,58 +16,110 @@ const MEMORY_MB: u32 = 512;
 const SECONDS_PER_INPUT: u32 = 10;
 /// The longest input that is made up, in bytes.
 const LONGEST_INPUT: u32 = 1024;
+/// Targets that run at once: each is one thread.
+const AT_ONCE: usize = 2;
 
-/// Gives every fuzz target arbitrary input for so many seconds, beginning with its committed corpus.
-pub(crate) fn fuzz(seconds: u32) -> Outcome {
-    if let Err(why) = have_cargo_fuzz() {
-        println!("SKIPPED fuzz: {why}");
-        return Ok("SKIPPED".to_owned());
+/// Gives every fuzz target arbitrary input for so many seconds.
+pub(crate) fn fuzz(seconds: u64) -> Outcome {
+    match fuzz_counted(seconds)? {
+        Ok(executions) => Ok(format!("{} targets of {seconds} s", executions.len())),
+        Err(why) => {
+            println!("SKIPPED fuzz: {why}");
+            Ok("SKIPPED".to_owned())
+        }
     }
-    let home = root().join("verify/fuzz");
+}
+
+/// Gives every fuzz target arbitrary input for so many seconds, beginning with its committed corpus, two
+/// targets at a time; how many inputs each was given, or why none was.
+pub(crate) fn fuzz_counted(seconds: u64) -> Result<Result<Vec<u64>, String>, String> {
+    if let Err(why) = have_cargo_fuzz() {
+        return Ok(Err(why));
+    }
     let target_dir = target_directory().join("fuzz");
     let mut build = nightly(&["fuzz", "build", "--fuzz-dir"]);
-    build.arg(&home).arg("--target-dir").arg(&target_dir);
+    build.arg(fuzz_home()).arg("--target-dir").arg(&target_dir);
     run(build)?;
+    let artifacts = target_dir.join("artifacts");
+    fs::create_dir_all(&artifacts).map_err(|error| format!("{artifacts:?}: {error}"))?;
+    println!("{:<16} {:>12}", "target", "executions");
+    let targets = fuzz_targets()?;
+    let waiting = Mutex::new(targets.iter());
+    let next = || waiting.lock().ok().and_then(|mut waiting| waiting.next());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(target) = next() {
+            done.push(fuzz_one(target, seconds, &target_dir, &artifacts));
+        }
+        done
+    };
+    let done: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+    });
+    let (done, failed): (Vec<_>, Vec<_>) = done.into_iter().partition(Result::is_ok);
+    let failed: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+    if !failed.is_empty() {
+        return Err(format!("{}; inputs are in {artifacts:?}", failed.join(", ")));
+    }
+    if done.len() != targets.len() {
+        return Err(format!("{} of {} targets ran", done.len(), targets.len()));
+    }
+    Ok(Ok(done.into_iter().filter_map(Result::ok).collect()))
+}
+
+/// Runs one target; how many inputs it was given.
+fn fuzz_one(
+    target: &str,
+    seconds: u64,
+    target_dir: &Path,
+    artifacts: &Path,
+) -> Result<u64, String> {
+    // What is found on the way is kept beside the build and not in the committed corpus.
+    let found = target_dir.join("corpus").join(target);
+    fs::create_dir_all(&found).map_err(|error| format!("{found:?}: {error}"))?;
+    let output = Command::new(target_dir.join("x86_64-unknown-linux-gnu/release").join(target))
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-rss_limit_mb={MEMORY_MB}"))
+        .arg(format!("-timeout={SECONDS_PER_INPUT}"))
+        .arg(format!("-max_len={LONGEST_INPUT}"))
+        .arg("-print_final_stats=1")
+        .arg(format!("-artifact_prefix={}/{target}-", artifacts.display()))
+        .args([found, fuzz_home().join("corpus").join(target)])
+        .output()
+        .map_err(|error| format!("{target}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let executions: Option<u64> = said
+        .lines()
+        .find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))
+        .and_then(|number| number.trim().parse().ok());
+    match executions {
+        Some(executions) if output.status.success() => {
+            println!("{target:<16} {executions:>12}");
+            Ok(executions)
+        }
+        _ => {
+            println!("{said}");
+            Err(format!("{target}: {}", output.status))
+        }
+    }
+}
+
+fn fuzz_home() -> PathBuf {
+    root().join("verify/fuzz")
+}
+
+/// The names of all fuzz targets.
+pub(crate) fn fuzz_targets() -> Result<Vec<String>, String> {
+    let directory = fuzz_home().join("fuzz_targets");
+    let failed = |error: std::io::Error| format!("{directory:?}: {error}");
     let mut targets = Vec::new();
-    let read_dir = |path| fs::read_dir(&path).map_err(|error| format!("{path:?}: {error}"));
-    for entry in read_dir(home.join("fuzz_targets"))? {
-        let path = entry.map_err(|error| error.to_string())?.path();
+    for entry in fs::read_dir(&directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
         targets.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
     }
     targets.sort();
-    let binaries = target_dir.join("x86_64-unknown-linux-gnu/release");
-    let artifacts = target_dir.join("artifacts");
-    fs::create_dir_all(&artifacts).map_err(|error| format!("{artifacts:?}: {error}"))?;
-    let mut failed = Vec::new();
-    println!("{:<16} {:>12}", "target", "executions");
-    for target in &targets {
-        // What is found on the way is kept beside the build and not in the committed corpus.
-        let found = target_dir.join("corpus").join(target);
-        fs::create_dir_all(&found).map_err(|error| format!("{found:?}: {error}"))?;
-        let output = Command::new(binaries.join(target))
-            .arg(format!("-max_total_time={seconds}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MB}"))
-            .arg(format!("-timeout={SECONDS_PER_INPUT}"))
-            .arg(format!("-max_len={LONGEST_INPUT}"))
-            .arg("-print_final_stats=1")
-            .arg(format!("-artifact_prefix={}/{target}-", artifacts.display()))
-            .args([found, home.join("corpus").join(target)])
-            .output()
-            .map_err(|error| format!("{target}: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let executions = said
-            .lines()
-            .find_map(|line| line.strip_prefix("stat::number_of_executed_units:").map(str::trim));
-        println!("{target:<16} {:>12}", executions.unwrap_or("?"));
-        if !output.status.success() {
-            println!("{said}");
-            failed.push(target.as_str());
-        }
-    }
-    match failed.as_slice() {
-        [] => Ok(format!("{} targets of {seconds} s", targets.len())),
-        failed => Err(format!("failed: {}; inputs are in {artifacts:?}", failed.join(", "))),
-    }
+    Ok(targets)
 }
 
 /// The crates without an operating system under Miri, with both models of borrowing.

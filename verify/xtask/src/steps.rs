@@ -2,11 +2,13 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::tidy;
+use crate::verify::verify;
 
 /// What a step says when it passed, beyond that it did; or why it failed.
 pub(crate) type Outcome = Result<String, String>;
@@ -32,13 +34,10 @@ const CI: &[Step] = &[
     ("clippy", clippy),
     ("doc", doc),
     ("test", test),
-    ("loom", || loom(false)),
-    ("loom mutants", || loom(true)),
-    ("sim", || sim(60)),
-    ("sim mutants", sim_mutants),
-    ("power loss", || power_loss(6)),
-    ("steps", || single_steps(None, None)),
     ("bare-metal", bare_metal),
+    ("loom mutants", || loom(Loom::Mutants)),
+    ("sim mutants", sim_mutants),
+    ("verify", || verify(None, None, None)),
 ];
 
 pub(crate) fn ci() -> Outcome {
@@ -103,12 +102,29 @@ pub(crate) fn doc() -> Outcome {
 }
 
 fn test() -> Outcome {
-    run(cargo(["test", "--workspace", "--features", FEATURES]))
+    run(test_command())
+}
+
+/// All tests, for the caller to choose from.
+pub(crate) fn test_command() -> Command {
+    cargo(["test", "--workspace", "--features", FEATURES])
+}
+
+/// What is explored.
+#[derive(Clone, Copy)]
+pub(crate) enum Loom {
+    Models,
+    /// With every fault seeded in turn.
+    Mutants,
+}
+
+pub(crate) fn loom(what: Loom) -> Outcome {
+    run(loom_command(what))
 }
 
 /// Has a target directory of its own: the flag goes to every crate, and would rebuild all of them
 /// each time in one that is shared.
-pub(crate) fn loom(mutants: bool) -> Outcome {
+pub(crate) fn loom_command(what: Loom) -> Command {
     let mut command = cargo(["run", "--quiet", "--package", "chronicle-loom", "--release"]);
     command.arg("--target-dir").arg(target_directory().join("loom"));
     let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
@@ -116,27 +132,29 @@ pub(crate) fn loom(mutants: bool) -> Outcome {
         flags.push(" ");
     }
     flags.push("--cfg chronicle_loom");
-    command.env("RUSTFLAGS", flags);
-    if mutants {
-        command.args(["--", "--mutants"]);
+    command.env("RUSTFLAGS", flags).arg("--");
+    if let Loom::Mutants = what {
+        command.arg("--mutants");
     }
-    run(command)
+    command
 }
 
-/// Loses power on a simulated machine for so many seconds. Always the same choices: what they show once
-/// they show each time, and other seeds are for longer runs.
-pub(crate) fn sim(seconds: u32) -> Outcome {
+/// Loses power on a simulated machine.
+pub(crate) fn sim_command(seconds: u64, seed: u64) -> Command {
     let mut command = cargo(["run", "--quiet", "--package", "chronicle-sim", "--release", "--"]);
-    command.args(["explore", "--seed", "3", "--long"]).arg(seconds.to_string());
-    run(command)
+    command.args(["explore", "--seed", &seed.to_string(), "--long", &seconds.to_string()]);
+    command
 }
 
 /// Loses power on a recording disk under a real kernel.
-pub(crate) fn power_loss(images: u32) -> Outcome {
+pub(crate) fn power_loss_command(images: u32, seed: Option<u64>) -> Command {
     let mut command =
         cargo(["run", "--quiet", "--package", "chronicle-powerloss", "--release", "--", "run"]);
-    command.arg("--images").arg(images.to_string());
-    run(command)
+    command.args(["--images", &images.to_string()]);
+    if let Some(seed) = seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    command
 }
 
 /// Runs the simulator with every fault of its list in turn, in a target directory of its own.
@@ -153,12 +171,12 @@ pub(crate) fn sim_mutants() -> Outcome {
 }
 
 /// Optimised, because the instructions that count are those that are shipped.
-pub(crate) fn single_steps(long: Option<u64>, seed: Option<u64>) -> Outcome {
+pub(crate) fn single_steps_command(long: Option<u64>, seed: Option<u64>) -> Command {
     let mut command = cargo(["run", "--quiet", "--release", "--package", "chronicle-steps", "--"]);
     for (option, value) in [("--long", long), ("--seed", seed)] {
         command.args(value.map(|value| [option.to_owned(), value.to_string()]).iter().flatten());
     }
-    run(command)
+    command
 }
 
 pub(crate) fn bare_metal() -> Outcome {
@@ -225,4 +243,21 @@ fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
 pub(crate) fn run(mut command: Command) -> Outcome {
     let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
     if status.success() { Ok(String::new()) } else { Err(format!("{command:?}: {status}")) }
+}
+
+/// Runs a command; what it printed, which is printed here too as it comes.
+pub(crate) fn run_and_read(mut command: Command) -> Result<String, String> {
+    command.stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
+    let mut said = String::new();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line.map_err(|error| error.to_string())?;
+            println!("{line}");
+            said += &line;
+            said.push('\n');
+        }
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if status.success() { Ok(said) } else { Err(format!("{command:?}: {status}")) }
 }

@@ -1,0 +1,152 @@
+//! The parts: what each runs, and where it says what it has tried.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::counts::Counts;
+use super::{Effort, Part, Ran};
+use crate::nightly;
+use crate::steps::{self, Loom, run, run_and_read, target_directory};
+
+/// Cheap things first.
+pub(super) const PARTS: &[Part] = &[
+    Part { name: "models", share: 0, run: models },
+    Part { name: "failing calls", share: 0, run: failing_calls },
+    Part { name: "conformance", share: 0, run: conformance },
+    Part { name: "bad inputs", share: 0, run: bad_inputs },
+    Part { name: "scripts", share: 10, run: scripts },
+    Part { name: "kills", share: 10, run: kills },
+    Part { name: "single steps", share: 15, run: single_steps },
+    Part { name: "power loss", share: 15, run: power_loss },
+    Part { name: "simulator", share: 30, run: simulator },
+    Part { name: "fuzz", share: 20, run: fuzz },
+];
+
+/// About what two processors do without optimisation.
+const KILLS_PER_SECOND: u64 = 40;
+
+fn models(_: Effort) -> Result<Ran, String> {
+    accounted("loom", steps::loom_command(Loom::Models), &["models", "executions"])
+}
+
+fn simulator(effort: Effort) -> Result<Ran, String> {
+    let (seconds, seed) = match effort {
+        // The choices of this seed are those that CI makes every time.
+        Effort::Default => (60, 3),
+        Effort::Long { seconds, seed } => (seconds, seed),
+    };
+    accounted("sim", steps::sim_command(seconds, seed), &["raw", "distinct"])
+}
+
+fn single_steps(effort: Effort) -> Result<Ran, String> {
+    let (long, seed) = match effort {
+        Effort::Default => (None, None),
+        Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
+    };
+    let wanted = ["instructions", "recoveries"];
+    accounted("steps", steps::single_steps_command(long, seed), &wanted)
+}
+
+/// Images are cheap beside the recording of a run, so a long run is many short ones.
+fn power_loss(effort: Effort) -> Result<Ran, String> {
+    let wanted = ["images", "flushes"];
+    let Effort::Long { seconds, seed } = effort else {
+        return accounted("powerloss", steps::power_loss_command(12, None), &wanted);
+    };
+    let begun = std::time::Instant::now();
+    let mut counts = Counts::new();
+    for seed in seed.. {
+        match accounted("powerloss", steps::power_loss_command(40, Some(seed)), &wanted)? {
+            Ran::Counted(more) => counts.add_all(&more),
+            skipped @ Ran::Skipped(_) => return Ok(skipped),
+        }
+        if begun.elapsed().as_secs() >= seconds {
+            break;
+        }
+    }
+    Ok(Ran::Counted(counts))
+}
+
+fn kills(effort: Effort) -> Result<Ran, String> {
+    let mut command = tests(&["kill_storm"]);
+    let kills = match effort {
+        Effort::Default => 1000,
+        Effort::Long { seconds, seed } => {
+            command.env("CHRONICLE_TEST_SEED", seed.to_string());
+            seconds * KILLS_PER_SECOND
+        }
+    };
+    command.env("CHRONICLE_TEST_KILLS", kills.to_string());
+    counted(command, &["kills", "acknowledged"])
+}
+
+fn scripts(effort: Effort) -> Result<Ran, String> {
+    let mut command = tests(&["model"]);
+    if let Effort::Long { seconds, .. } = effort {
+        command.env("CHRONICLE_TEST_SECONDS", seconds.to_string());
+    }
+    counted(command, &["scripts"])
+}
+
+fn bad_inputs(_: Effort) -> Result<Ran, String> {
+    counted(tests(&["bad_inputs"]), &["bad_inputs"])
+}
+
+fn failing_calls(_: Effort) -> Result<Ran, String> {
+    counted(tests(&["failing_calls"]), &["points_of_failure"])
+}
+
+/// Each check of the suite, on each backend, says that it has passed.
+fn conformance(_: Effort) -> Result<Ran, String> {
+    let said = run_and_read(tests(&["linux", "memory", "static_memory", "broken"]))?;
+    let mut counts = Counts::new();
+    counts.add("checks", said.lines().filter(|line| line.contains(": passed  ")).count() as u64);
+    counts.demand(&["checks"])?;
+    Ok(Ran::Counted(counts))
+}
+
+fn fuzz(effort: Effort) -> Result<Ran, String> {
+    let seconds = match effort {
+        Effort::Default => 20,
+        Effort::Long { seconds, .. } => seconds / nightly::fuzz_targets()?.len().max(1) as u64 * 2,
+    };
+    match nightly::fuzz_counted(seconds.max(1))? {
+        Ok(executions) => {
+            let mut counts = Counts::new();
+            counts.add("targets", executions.len() as u64);
+            counts.add("executions", executions.iter().sum());
+            Ok(Ran::Counted(counts))
+        }
+        Err(why) => Ok(Ran::Skipped(why)),
+    }
+}
+
+/// Runs a program of `verify` that writes an account of what it did.
+fn accounted(what: &str, mut command: Command, wanted: &[&str]) -> Result<Ran, String> {
+    let path: PathBuf = target_directory().join(format!("account-{what}.json"));
+    // What an earlier run has left must not be taken for this one's.
+    if path.exists() {
+        std::fs::remove_file(&path).map_err(|error| format!("{path:?}: {error}"))?;
+    }
+    command.arg("--json").arg(&path);
+    run(command)?;
+    let account = Counts::read_account(&path, wanted)?;
+    Ok(account.map_or_else(Ran::Skipped, Ran::Counted))
+}
+
+/// Tests of these names, built as `cargo test --workspace` builds them, so that nothing is built twice.
+fn tests(names: &[&str]) -> Command {
+    let mut command = steps::test_command();
+    for name in names {
+        command.args(["--test", name]);
+    }
+    command.args(["--", "--nocapture"]);
+    command
+}
+
+/// Runs tests that say what they have counted.
+fn counted(command: Command, wanted: &[&str]) -> Result<Ran, String> {
+    let counts = Counts::read_output(&run_and_read(command)?)?;
+    counts.demand(wanted)?;
+    Ok(Ran::Counted(counts))
+}
