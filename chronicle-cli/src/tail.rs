@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use chronicle_std::{
-    Queue, QueueError, QueueReader, ReaderConfig, Start, Visibility, WaitOutcome, WriterStatus,
+    Queue, QueueError, QueueReader, ReaderConfig, Start, UntrustedReader, Visibility, WaitOutcome,
+    WriterStatus,
 };
 
 use crate::args::TailArguments;
@@ -26,6 +27,8 @@ pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
     if arguments.reverse {
         return run_backwards(&mut reader, &mut printed, arguments);
     }
+    // Whoever looks into a queue need not trust its owner.
+    let mut reader = UntrustedReader::from(reader);
     let mut left = arguments.limit.unwrap_or(u64::MAX);
     let mut reported = None;
     let result = loop {
@@ -126,7 +129,7 @@ struct Printed {
 impl Printed {
     /// Writes what has gathered, and only then commits it: a message may be printed twice and never
     /// not at all.
-    fn settle(&mut self, reader: &mut QueueReader) -> Result<(), Failure> {
+    fn settle(&mut self, reader: &mut UntrustedReader) -> Result<(), Failure> {
         if self.buffer.is_empty() {
             return Ok(());
         }

@@ -149,6 +149,12 @@ pub enum Error<E> {
         /// The largest size in bytes.
         max: u64,
     },
+    /// The next record does not fit into the buffer that it was to be copied to. It is still the next
+    /// one.
+    BufferTooSmall {
+        /// Its size in bytes.
+        needed: u32,
+    },
     /// The queue has reached the limit that it was made with, and readers still hold its oldest
     /// segment. Nothing was appended; the same call may be made again.
     QueueFull {
@@ -319,6 +325,9 @@ impl<E: chronicle_sync::Error> fmt::Display for Error<E> {
                 f,
                 "a payload of {length} bytes does not fit, this queue takes at most {max}"
             ),
+            Self::BufferTooSmall { needed } => {
+                write!(f, "the next message has {needed} bytes, more than the buffer for it")
+            }
             Self::QueueFull { capacity } => write!(
                 f,
                 "the queue is full: its limit is {capacity} bytes, and readers hold its oldest segment"

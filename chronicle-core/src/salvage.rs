@@ -241,7 +241,8 @@ impl<'r, R: Region> Reading<'r, R> {
         if record.header().type_id != TypeId::EPOCH {
             return None;
         }
-        record.payload(self.region).and_then(EpochRecord::decode)
+        let mut copy = [0; EpochRecord::SIZE];
+        record.copy_payload(self.region, &mut copy).and_then(EpochRecord::decode)
     }
 
     /// Sequence number and epoch in force before a record that was found behind damage.

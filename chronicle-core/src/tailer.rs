@@ -1,12 +1,15 @@
 //! A reader of a queue.
 
+mod copied;
+mod options;
 mod park_any;
 mod peek;
 mod waiting;
 
+pub use options::{TailOptions, Visibility};
 pub use park_any::{NotifyView, ParkAny, Sleeper};
 
-use chronicle_format::{Object, Position, ReaderName, ReaderPolicy, SEG_DATA_OFFSET, Seal, TypeId};
+use chronicle_format::{Object, Position, RecordHeader, SEG_DATA_OFFSET, Seal, TypeId};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{ErrorKind, Platform, Storage};
@@ -23,48 +26,6 @@ use crate::walk::step;
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;
 
-/// How a reader is opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TailOptions {
-    /// The name under which the position is kept. `None` is a passive reader: it registers nothing,
-    /// holds nothing back and writes nothing but the flag that asks to be woken.
-    pub name: Option<ReaderName>,
-    /// How long the queue keeps records for this reader, when the name is registered.
-    pub policy: ReaderPolicy,
-    /// Where to begin, if the name has no position yet or there is none.
-    pub start: Start,
-    /// Whether the checksum of every record is verified; on by default.
-    pub verify: bool,
-    /// Which records are given out.
-    pub visibility: Visibility,
-}
-
-/// Which records a reader gives out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Visibility {
-    /// Every record as soon as it is appended. A power loss may take the newest ones, though they
-    /// were read.
-    #[default]
-    Visible,
-    /// Only records that survive a power loss: those below the durable watermark, which moves when
-    /// the writer flushes. For readers that act outside of the queue on what they read.
-    Durable,
-}
-
-impl Default for TailOptions {
-    fn default() -> Self {
-        Self {
-            name: None,
-            policy: ReaderPolicy::Durable,
-            start: Start::Earliest,
-            verify: true,
-            visibility: Visibility::Visible,
-        }
-    }
-}
-
 /// A record, borrowed from the mapped segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageView<'a> {
@@ -76,6 +37,14 @@ pub struct MessageView<'a> {
     pub type_id: u16,
     /// The payload.
     pub payload: &'a [u8],
+}
+
+impl<'a> MessageView<'a> {
+    #[inline(always)]
+    fn new(header: &RecordHeader, payload: &'a [u8]) -> Self {
+        let RecordHeader { seq, timestamp_ns, type_id, .. } = *header;
+        Self { seq, timestamp_ns, type_id: type_id.get(), payload }
+    }
 }
 
 /// Reads the records of a queue in order, from a place of its own.
@@ -271,7 +240,16 @@ impl<P: Platform> Tailer<P> {
         reason = "the view borrows the reader: no iterator can"
     )]
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, P> {
-        let record = loop {
+        let Some(record) = self.step_to_next()? else { return Ok(None) };
+        self.last_read = Some(LastRead::of(&record));
+        let payload = record.payload(&self.segment.region);
+        Ok(payload.map(|payload| MessageView::new(record.header(), payload)))
+    }
+
+    /// Steps over the next record that is given out, which is verified.
+    #[inline(always)]
+    fn step_to_next(&mut self) -> Result<Option<Record>, P> {
+        loop {
             match record::look(&self.segment.region, self.offset) {
                 Slot::Record(_) if self.seq >= self.limit && !self.raise_limit() => {
                     return Ok(None);
@@ -283,7 +261,7 @@ impl<P: Platform> Tailer<P> {
                         Ok(is_user) => {
                             self.offset = record.end();
                             if self.is_wanted(&record, is_user) {
-                                break record;
+                                return Ok(Some(record));
                             }
                             if !is_user {
                                 self.tell_of_gap(expected)?;
@@ -299,15 +277,7 @@ impl<P: Platform> Tailer<P> {
                 }
                 Slot::TooLong { length } => self.leave_at_seal(Fault::Length { found: length })?,
             }
-        };
-        let header = *record.header();
-        self.last_read = Some(LastRead::of(&record));
-        Ok(record.payload(&self.segment.region).map(|payload| MessageView {
-            seq: header.seq,
-            timestamp_ns: header.timestamp_ns,
-            type_id: header.type_id.get(),
-            payload,
-        }))
+        }
     }
 
     /// Hands up to `limit` records to `each`, as many as there are; returns how many that were.

@@ -11,6 +11,10 @@ use chronicle_sync::record::{self, Record, Sealing, Slot};
 use crate::error::Fault;
 use crate::segment::{Geometry, Segment};
 
+/// The longest payload of the queue's own records whose payload means something, in bytes.
+const LONGEST_INTERNAL: usize = EpochRecord::SIZE;
+const _: () = assert!(WatermarkRecord::SIZE <= LONGEST_INTERNAL);
+
 /// What a walk through a segment's records keeps track of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
@@ -74,7 +78,8 @@ pub(crate) fn step<R: Region>(
         return step_over_gap(record, seq, epoch);
     }
     if header.type_id == TypeId::EPOCH {
-        let payload = record.payload(region).and_then(EpochRecord::decode);
+        let mut copy = [0; EpochRecord::SIZE];
+        let payload = record.copy_payload(region, &mut copy).and_then(EpochRecord::decode);
         let payload = payload.ok_or(Fault::Internal)?;
         if payload.epoch != header.epoch || payload.next_seq != *seq {
             return Err(Fault::Internal);
@@ -102,7 +107,8 @@ pub(crate) fn step<R: Region>(
 /// What a record of the queue's own says was durable when it was appended: it cannot be more than
 /// there was.
 pub(crate) fn watermark<R: Region>(region: &R, record: &Record) -> Option<u64> {
-    let payload = record.payload(region)?;
+    let mut copy = [0; LONGEST_INTERNAL];
+    let payload = record.copy_payload(region, &mut copy)?;
     let durable_seq = match record.header().type_id {
         TypeId::EPOCH => EpochRecord::decode(payload)?.durable_seq,
         TypeId::WATERMARK => WatermarkRecord::decode(payload)?.durable_seq,

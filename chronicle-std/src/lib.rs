@@ -40,6 +40,7 @@ mod repair;
 mod report;
 #[cfg(feature = "async")]
 mod stream;
+mod untrusted;
 mod wait_set;
 mod watermarks;
 mod writer;
@@ -62,6 +63,7 @@ pub use repair::{Remedy, Repair, RepairOptions, RepairReport};
 pub use report::{QueueReport, ReaderState};
 #[cfg(feature = "async")]
 pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};
+pub use untrusted::UntrustedReader;
 pub use wait_set::{Interrupter, WaitSet};
 pub use watermarks::{QueueWatermarks, ReplicaReporter};
 pub use writer::{QueueWriter, WriteClaim};

@@ -17,7 +17,7 @@ use crate::housekeeping::Housekeeping;
 use crate::repair::{self, RepairOptions, RepairReport};
 use crate::{
     QueueError, QueueReader, QueueReport, QueueWatermarks, QueueWriter, ReaderConfig,
-    ReplicaReporter, WriterConfig,
+    ReplicaReporter, UntrustedReader, WriterConfig,
 };
 
 /// Looks at a directory between two hints that it changed: hints may get lost.
@@ -103,6 +103,18 @@ impl Queue {
         let tailer =
             Tailer::open(platform, &options).map_err(|error| QueueError::from_core(path, error))?;
         Ok(QueueReader::new(tailer, path.to_owned(), &config))
+    }
+
+    /// Opens a reader that does not trust the processes that may write to the queue: it copies each
+    /// message and verifies the copy.
+    ///
+    /// # Errors
+    /// As [`open_reader`](Self::open_reader).
+    pub fn open_untrusted(
+        path: impl AsRef<Path>,
+        config: ReaderConfig,
+    ) -> Result<UntrustedReader, QueueError> {
+        Self::open_reader(path, config).map(UntrustedReader::from)
     }
 
     /// Opens a queue's watermarks, to read them or to wait for them. Registers nothing.

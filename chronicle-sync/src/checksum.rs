@@ -5,6 +5,8 @@
 
 use chronicle_format::{CrcState, RecordHeader};
 
+use crate::primitive::{AtomicU64, Ordering};
+
 /// A way to compute CRC-32C, chosen once when a queue is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksum(Kind);
@@ -51,43 +53,78 @@ impl Checksum {
     #[inline]
     #[must_use]
     pub fn record(self, seed: CrcState, header: &RecordHeader, payload: &[u8]) -> u32 {
+        if self.0 == Kind::Table {
+            return header.crc(seed, payload);
+        }
+        let (words, rest) = payload.as_chunks();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        self.words(seed, header, payload.len() as u64, words, rest)
+    }
+
+    /// The checksum of a record whose payload, of so many bytes, is in words that other processes may
+    /// store to; the last word may hold more than the payload. Each is looked at once.
+    #[inline]
+    #[must_use]
+    pub(crate) fn shared_record(
+        self,
+        seed: CrcState,
+        header: &RecordHeader,
+        length: u32,
+        payload: &[AtomicU64],
+    ) -> u32 {
+        let load = |word: &AtomicU64| u64::from_le(word.load(Ordering::Relaxed));
+        let (whole, rest) = (length as usize / 8, length as usize % 8);
+        let (words, last) = payload.split_at_checked(whole).unwrap_or((payload, &[]));
+        let last = last.first().map_or(0, load).to_le_bytes();
+        let rest = last.get(..rest).unwrap_or_default();
+        self.words(seed, header, length.into(), words.iter().map(load), rest)
+    }
+
+    /// The checksum of a record out of the words of its payload and the bytes behind the last one.
+    #[inline(always)]
+    fn words(
+        self,
+        seed: CrcState,
+        header: &RecordHeader,
+        length: u64,
+        payload: impl Iterator<Item = u64>,
+        rest: &[u8],
+    ) -> u32 {
+        // The header as its checksum sees it: the checksum's own half of the first word is zero.
+        let [first, second, third] = header.words();
+        let header = [length + 1, first, second, third];
+        let register = seed.register();
         match self.0 {
-            Kind::Table => header.crc(seed, payload),
+            Kind::Table => table(register, header, payload, rest),
+            // SAFETY: `detect` makes this kind only where CPUID reports SSE4.2.
             #[cfg(target_arch = "x86_64")]
-            Kind::Sse42 => {
-                // SAFETY: `detect` makes this kind only where CPUID reports SSE4.2.
-                !unsafe { sse42(seed.register(), header_words(header, payload), payload) }
-            }
+            Kind::Sse42 => !unsafe { sse42(register, header, payload, rest) },
+            // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
-            Kind::Arm => {
-                // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
-                !unsafe { arm(seed.register(), header_words(header, payload), payload) }
-            }
+            Kind::Arm => !unsafe { arm(register, header, payload, rest) },
         }
     }
 }
 
-/// The header as its checksum sees it, as words: the checksum's own half is zero.
-#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "crc")))]
-#[inline(always)]
-fn header_words(header: &RecordHeader, payload: &[u8]) -> [u64; 4] {
-    let [first, second, third] = header.words();
-    [payload.len() as u64 + 1, first, second, third]
+fn table(register: u32, header: [u64; 4], payload: impl Iterator<Item = u64>, rest: &[u8]) -> u32 {
+    let words = header.into_iter().chain(payload);
+    let state = words
+        .fold(CrcState::from_register(register), |state, word| state.update(&word.to_le_bytes()));
+    state.update(rest).finish()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "sse4.2")]
-fn sse42(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
+fn sse42(register: u32, header: [u64; 4], payload: impl Iterator<Item = u64>, rest: &[u8]) -> u32 {
     use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u32, _mm_crc32_u64};
     let mut crc = u64::from(register);
     for word in header {
         crc = _mm_crc32_u64(crc, word);
     }
-    let (words, mut rest) = payload.as_chunks::<8>();
-    for word in words {
-        crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
+    for word in payload {
+        crc = _mm_crc32_u64(crc, word);
     }
-    let mut crc = crc as u32;
+    let (mut crc, mut rest) = (crc as u32, rest);
     if let Some((half, tail)) = rest.split_first_chunk::<4>() {
         crc = _mm_crc32_u32(crc, u32::from_le_bytes(*half));
         rest = tail;
@@ -100,15 +137,14 @@ fn sse42(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
 
 #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
 #[target_feature(enable = "crc")]
-fn arm(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
+fn arm(register: u32, header: [u64; 4], payload: impl Iterator<Item = u64>, rest: &[u8]) -> u32 {
     use core::arch::aarch64::{__crc32cb, __crc32cd};
     let mut crc = register;
     for word in header {
         crc = __crc32cd(crc, word);
     }
-    let (words, rest) = payload.as_chunks::<8>();
-    for word in words {
-        crc = __crc32cd(crc, u64::from_le_bytes(*word));
+    for word in payload {
+        crc = __crc32cd(crc, word);
     }
     for &byte in rest {
         crc = __crc32cb(crc, byte);
@@ -133,11 +169,20 @@ mod tests {
             timestamp_ns: 88,
         };
         let seed = record_seed(0xfeed_beef);
+        // What is behind the payload in its last word does not count.
+        let words: [AtomicU64; 38] = core::array::from_fn(|i| {
+            let bytes = core::array::from_fn(|j| payload.get(i * 8 + j).copied().unwrap_or(0xa5));
+            AtomicU64::new(u64::from_le_bytes(bytes))
+        });
         for length in 0..payload.len() {
             let payload = &payload[..length];
             let table = Checksum::portable().record(seed, &header, payload);
             assert_eq!(table, header.crc(seed, payload));
             assert_eq!(Checksum::detect().record(seed, &header, payload), table, "{length} bytes");
+            for checksum in [Checksum::portable(), Checksum::detect()] {
+                let shared = checksum.shared_record(seed, &header, length as u32, &words);
+                assert_eq!(shared, table, "{length} bytes in words");
+            }
         }
     }
 }

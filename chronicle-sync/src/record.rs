@@ -99,12 +99,52 @@ impl Record {
         Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), self.length as usize) })
     }
 
+    /// Copies the payload, word by word, to the beginning of `buffer`, and gives the copy; `None` if
+    /// it does not fit, or does not lie inside the region.
+    ///
+    /// For whoever does not trust the processes that may write to the file: what they do meanwhile
+    /// gives other bytes, and no more than that. The copy has to be checked, not the original.
+    #[must_use]
+    pub fn copy_payload<'b, R: Region>(
+        &self,
+        segment: &R,
+        buffer: &'b mut [u8],
+    ) -> Option<&'b [u8]> {
+        let copy = buffer.get_mut(..self.length as usize)?;
+        let words = self.payload_words(segment)?;
+        for (bytes, word) in copy.chunks_mut(8).zip(words) {
+            let word = word.load(Ordering::Relaxed).to_ne_bytes();
+            bytes.copy_from_slice(word.get(..bytes.len())?);
+        }
+        Some(copy)
+    }
+
     /// Whether the stored checksum is the one of the bytes.
+    ///
+    /// Makes no slice of them: they may be those of a hostile process.
     #[inline]
     #[must_use]
     pub fn is_intact<R: Region>(&self, segment: &R, checksum: Checksum, seed: CrcState) -> bool {
-        self.payload(segment)
-            .is_some_and(|payload| checksum.record(seed, &self.header, payload) == self.crc())
+        self.payload_words(segment).is_some_and(|words| {
+            checksum.shared_record(seed, &self.header, self.length, words) == self.crc()
+        })
+    }
+
+    /// The words from the payload's beginning to the record's end.
+    #[inline(always)]
+    fn payload_words<'r, R: Region>(&self, segment: &'r R) -> Option<&'r [AtomicU64]> {
+        if self.end() > segment.size() as u64 {
+            return None;
+        }
+        // SAFETY: `offset + 32 <= end <= size`, so the address lies inside the mapping or just behind
+        // its last byte.
+        let start = unsafe { segment.base().add((self.offset + HEADER_SIZE) as usize) };
+        let words = (self.end() - self.offset - HEADER_SIZE) as usize / 8;
+        // SAFETY: the words end at `end`, so they lie inside the region, which stays mapped for as long
+        // as `segment` is borrowed; `look` saw the record at a multiple of 32, so they are aligned. They
+        // are initialised (files are zeroed), and atomics may be stored to by others. On a region that
+        // may not be written only Relaxed loads are made, see `ReadU64`.
+        Some(unsafe { core::slice::from_raw_parts(start.cast::<AtomicU64>().as_ptr(), words) })
     }
 }
 

@@ -48,16 +48,11 @@ impl<P: Platform> Tailer<P> {
         let Slot::Record(record) = record::look(&self.segment.region, self.offset) else {
             return None;
         };
-        let header = *record.header();
         self.want(Start::Earliest);
         self.seq += 1;
         self.offset = record.end();
         self.last_read = Some(LastRead::of(&record));
-        record.payload(&self.segment.region).map(|payload| MessageView {
-            seq: header.seq,
-            timestamp_ns: header.timestamp_ns,
-            type_id: header.type_id.get(),
-            payload,
-        })
+        let payload = record.payload(&self.segment.region);
+        payload.map(|payload| MessageView::new(record.header(), payload))
     }
 }
