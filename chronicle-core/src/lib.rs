@@ -55,7 +55,8 @@ pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::{Registration, remove_reader};
 pub use recover::{Cut, RecoveryReport};
 pub use retention::{
-    Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, plan_retention,
+    Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, apply_retention_while,
+    plan_retention,
 };
 pub use reverse::Reversed;
 pub use salvage::{SalvageBounds, SalvageGap, Salvaged, guess_start, salvage};

@@ -61,6 +61,8 @@ pub struct RetentionReport {
     pub plan: RetentionPlan,
     /// Segments that were removed.
     pub removed: u32,
+    /// Whether removal was told to stop while there was more to remove.
+    pub interrupted: bool,
 }
 
 /// A registered reader, as retention sees it.
@@ -111,7 +113,8 @@ pub fn plan_retention<P: Platform>(
     platform: &P,
     mut lapsed: impl FnMut(&HoldingReader) -> bool,
 ) -> Result<RetentionPlan, P> {
-    plan(platform, &view_control(platform)?, &mut lapsed, false)
+    let control = view_control(platform)?;
+    plan(platform, &control, &mut lapsed, segments_there(platform)?, false)
 }
 
 /// Removes what may go, from the oldest on. Only for the process that holds the writer's lock.
@@ -127,7 +130,21 @@ pub fn plan_retention<P: Platform>(
 /// queue is [`Error::Poisoned`] for this boot, and nothing more is removed.
 pub fn apply_retention<P: Platform>(
     platform: &P,
+    lapsed: impl FnMut(&HoldingReader) -> bool,
+) -> Result<RetentionReport, P> {
+    apply_retention_while(platform, lapsed, || true)
+}
+
+/// As [`apply_retention`], for a thread that has other things to do: `go_on` is asked before each
+/// segment, may do what is more urgent, and ends the removal by returning `false`. What is left is for
+/// the next call.
+///
+/// # Errors
+/// As [`apply_retention`].
+pub fn apply_retention_while<P: Platform>(
+    platform: &P,
     mut lapsed: impl FnMut(&HoldingReader) -> bool,
+    mut go_on: impl FnMut() -> bool,
 ) -> Result<RetentionReport, P> {
     let storage = platform.storage();
     let region = storage.open(&Object::Control);
@@ -149,13 +166,14 @@ pub fn apply_retention<P: Platform>(
     {
         age::take_sample(platform, &control, max_age_ns);
     }
-    let first = plan(platform, &control, &mut lapsed, false)?;
+    let there = segments_there(platform)?;
+    let first = plan(platform, &control, &mut lapsed, there, false)?;
     let mut keep_from = first.keep_from();
     if seeded(Mutant::RetentionRemovesOneMore) {
         keep_from = keep_from.next().map_or(keep_from, |next| next.min(first.head));
     }
     if alone.is_none() || keep_from == first.oldest {
-        return Ok(RetentionReport { plan: first, removed: 0 });
+        return Ok(RetentionReport { plan: first, removed: 0, interrupted: false });
     }
     let poisoning = |error: Error<P::Error>| {
         if error.is_failed_sync() {
@@ -163,11 +181,15 @@ pub fn apply_retention<P: Platform>(
         }
         error
     };
-    let mut report = RetentionReport { plan: first, removed: 0 };
+    let mut report = RetentionReport { plan: first, removed: 0, interrupted: false };
     let mut id = report.plan.oldest;
     // One at a time: a joining reader finds the floor ahead of what is there for a moment only, and no
     // removal reaches the medium before the one below it.
     while id < keep_from {
+        if !go_on() {
+            report.interrupted = true;
+            break;
+        }
         if view_segment(platform, id, &geometry)?.seal()? == Seal::Open {
             break;
         }
@@ -183,7 +205,9 @@ pub fn apply_retention<P: Platform>(
         }
         let mut second = Ok(report.plan.clone());
         let allowed = control.announce_floor(next, id, || {
-            second = plan(platform, &control, &mut lapsed, true);
+            // Which segments are there is known: nobody else removes any. The writer may have made
+            // more, but the limits ask for no more to go than they did.
+            second = plan(platform, &control, &mut lapsed, (id, there.1), true);
             // What cannot be looked at is not removed.
             second.as_ref().map_or(id, RetentionPlan::keep_from)
         });
@@ -217,14 +241,19 @@ fn sync_names<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
     synced.map_err(Error::platform(Object::Segment(id), Operation::Sync))
 }
 
+/// The oldest and the newest segment.
+fn segments_there<P: Platform>(platform: &P) -> Result<(SegmentId, SegmentId), P> {
+    Ok(segment_range(platform)?.unwrap_or((SegmentId::FIRST, SegmentId::FIRST)))
+}
+
 fn plan<P: Platform, R: Region>(
     platform: &P,
     control: &Control<R>,
     lapsed: &mut impl FnMut(&HoldingReader) -> bool,
+    (oldest, newest): (SegmentId, SegmentId),
     durably: bool,
 ) -> Result<RetentionPlan, P> {
     let policy = control.retention()?;
-    let (oldest, newest) = segment_range(platform)?.unwrap_or((SegmentId::FIRST, SegmentId::FIRST));
     // The hint is at or before the head, so going by it keeps too much rather than too little.
     let hint = control.segment_index();
     let head = hint.map_or(oldest, |hint| hint.segment).clamp(oldest, newest);

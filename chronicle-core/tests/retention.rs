@@ -11,10 +11,12 @@ mod support;
 
 use chronicle_core::{
     CreateOptions, Error, Fate, ReaderName, ReaderPolicy, RetentionPolicy, SegmentId, SegmentSize,
-    Start, TailOptions, Tailer, apply_retention, create, plan_retention, remove_reader,
+    Start, TailOptions, Tailer, apply_retention, apply_retention_while, create, plan_retention,
+    remove_reader,
 };
 use chronicle_format::layout;
 use chronicle_platform_linux::LinuxPlatform;
+use support::counting::{Calls, Counting};
 use support::{Home, TYPE, drain, payload};
 
 const SIZE: u64 = 4096;
@@ -83,6 +85,40 @@ fn without_readers_the_limits_hold() {
     assert!(first > 0);
     assert_eq!(drain(&mut tailer).len() as u64, 299 - first);
     assert_eq!(home.appender().append(TYPE, &payload(300)).unwrap(), 300);
+}
+
+#[test]
+fn removal_stops_between_two_segments_when_it_is_told_to_and_goes_on_later() {
+    let home = filled(keep(1), 300);
+    let before = segments(&home);
+    assert!(before.len() > 6);
+    let mut asked = 0;
+    let report = apply_retention_while(
+        &home.platform(),
+        |_| false,
+        || {
+            asked += 1;
+            asked < 4
+        },
+    );
+    let report = report.unwrap();
+    assert!(report.interrupted);
+    assert_eq!((report.removed, asked), (3, 4));
+    assert_eq!(segments(&home), before[3..]);
+    assert_eq!(home.read_all()[0].0, home.tailer().position().seq);
+    let report = apply_retention(&home.platform(), |_| false).unwrap();
+    assert!(!report.interrupted);
+    assert_eq!(segments(&home), before[before.len() - 1..]);
+}
+
+#[test]
+fn the_directory_is_listed_once_however_many_segments_go() {
+    let home = filled(keep(1), 2000);
+    let calls = Calls::default();
+    let platform = Counting::new(home.platform(), &calls);
+    let removed = apply_retention(&platform, |_| false).unwrap().removed;
+    assert!(removed > 30, "{removed} are too few to tell");
+    assert_eq!(calls.take()["visit_segments"], 1);
 }
 
 #[test]

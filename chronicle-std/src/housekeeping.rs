@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use chronicle_core::{
     HoldingReader, PreparedSegment, ReaderPolicy, RetiredSegment, SegmentId, Supply,
-    apply_retention, prepare_segment,
+    apply_retention_while, prepare_segment,
 };
 use chronicle_sync::handoff::Handoff;
 
@@ -93,6 +93,7 @@ impl Housekeeping {
             shared: Arc::clone(&shared),
             platform: backend::open(path)?,
             leases: Leases::default(),
+            tried: None,
             rolled: false,
             blocked: false,
             age_look: Some(Duration::ZERO),
@@ -203,6 +204,8 @@ struct Worker {
     shared: Arc<Shared>,
     platform: Backend,
     leases: Leases,
+    /// What was done about the segment that was asked for last, and when.
+    tried: Option<(u32, Prepared, Instant)>,
     /// The writer has rolled, or could not, since old segments were last looked at.
     rolled: bool,
     /// A reader held what the limits asked for.
@@ -216,14 +219,10 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut last_work = Instant::now();
-        // What was done about the segment that was asked for last, and when.
-        let mut tried: Option<(u32, Prepared, Instant)> = None;
         drop(self.shared.retired.want(RETIRED));
         self.shared.full.want(FULL);
         while self.shared.stop.get().is_none() {
-            if let Some(segment) = self.shared.retired.take(RETIRED) {
-                self.retire(segment);
-                drop(self.shared.retired.want(RETIRED));
+            if take_retired(&self.shared) {
                 self.rolled = true;
                 last_work = Instant::now();
             }
@@ -234,14 +233,7 @@ impl Worker {
                 last_work = Instant::now();
             }
             self.retain();
-            let wanted = self.shared.prepared.wanted();
-            let wanted = wanted.filter(|tag| {
-                tried.is_none_or(|(before, result, since)| {
-                    before != *tag || result == Prepared::Failed && since.elapsed() > RETRY
-                })
-            });
-            if let Some(tag) = wanted {
-                tried = Some((tag, self.prepare(tag), Instant::now()));
+            if prepare_wanted(&self.shared, &self.platform, &mut self.tried) {
                 last_work = Instant::now();
             } else if last_work.elapsed() < ALERT {
                 thread::sleep(LOOK);
@@ -253,15 +245,6 @@ impl Worker {
         }
     }
 
-    /// Unmaps a segment that the writer has left, unless it is still to be synced and can be handed to
-    /// the syncer without waiting for it.
-    fn retire(&self, segment: RetiredSegment<Backend>) {
-        match self.shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
-            Some(mut syncer) => drop(syncer.retain(segment)),
-            None => drop(segment),
-        }
-    }
-
     /// Removes old segments, if it is time to look at them. The writer's lock is held by this process
     /// from the moment at which it is open, and for as long as segments can have been rolled out of.
     fn retain(&mut self) {
@@ -270,8 +253,16 @@ impl Worker {
             self.shared.opened.get().is_some() && self.age_look.is_some_and(|time| waited >= time);
         let blocked = self.blocked && waited >= RETENTION_BLOCKED;
         if self.rolled && waited >= RETENTION || blocked || ages {
-            let leases = &mut self.leases;
-            let report = apply_retention(&self.platform, |reader| leases.lapsed(reader));
+            let Self { shared, platform, leases, tried, .. } = self;
+            // However much there is to remove: the writer is served between two segments, and a writer
+            // that closes waits for one at the most. The next writer's thread removes the rest.
+            let go_on = || {
+                take_retired(shared);
+                prepare_wanted(shared, platform, tried);
+                shared.stop.get().is_none()
+            };
+            let lapsed = |reader: &HoldingReader| leases.lapsed(reader);
+            let report = apply_retention_while(platform, lapsed, go_on);
             // Where it cannot be known whether there is a limit, the next look is soon enough.
             let max_age = report.as_ref().map_or(Some(0), |report| report.plan.policy.max_age_ns);
             self.age_look = max_age.map(|nanoseconds| {
@@ -284,20 +275,50 @@ impl Worker {
             self.last_retention = Instant::now();
         }
     }
+}
 
-    /// Prepares a segment; the writer makes it itself if this fails, and says why if it cannot.
-    fn prepare(&self, tag: u32) -> Prepared {
-        let Ok(id) = SegmentId::new(tag.into()) else { return Prepared::Done };
-        match prepare_segment(&self.platform, id) {
-            Ok(Some(segment)) => {
-                // Given back if the writer was faster: then it uses the file by a mapping of its own.
-                drop(self.shared.prepared.put(tag, segment));
-                Prepared::Done
-            }
-            // The writer was faster still.
-            Ok(None) => Prepared::Done,
-            Err(_) => Prepared::Failed,
+/// Unmaps a segment that the writer has left, unless it is still to be synced and can be handed to the
+/// syncer without waiting for it; whether there was one.
+fn take_retired(shared: &Shared) -> bool {
+    let Some(segment) = shared.retired.take(RETIRED) else { return false };
+    match shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
+        Some(mut syncer) => drop(syncer.retain(segment)),
+        None => drop(segment),
+    }
+    drop(shared.retired.want(RETIRED));
+    true
+}
+
+/// Prepares the segment that the writer wants next, if it wants one for which nothing was done yet or
+/// which it may work for by now; whether that is so.
+fn prepare_wanted(
+    shared: &Shared,
+    platform: &Backend,
+    tried: &mut Option<(u32, Prepared, Instant)>,
+) -> bool {
+    let Some(tag) = shared.prepared.wanted() else { return false };
+    if let Some((before, result, since)) = tried
+        && *before == tag
+        && (*result == Prepared::Done || since.elapsed() <= RETRY)
+    {
+        return false;
+    }
+    *tried = Some((tag, prepare(shared, platform, tag), Instant::now()));
+    true
+}
+
+/// Prepares a segment; the writer makes it itself if this fails, and says why if it cannot.
+fn prepare(shared: &Shared, platform: &Backend, tag: u32) -> Prepared {
+    let Ok(id) = SegmentId::new(tag.into()) else { return Prepared::Done };
+    match prepare_segment(platform, id) {
+        Ok(Some(segment)) => {
+            // Given back if the writer was faster: then it uses the file by a mapping of its own.
+            drop(shared.prepared.put(tag, segment));
+            Prepared::Done
         }
+        // The writer was faster still.
+        Ok(None) => Prepared::Done,
+        Err(_) => Prepared::Failed,
     }
 }
 

@@ -148,3 +148,33 @@ fn a_writer_that_is_dropped_leaves_no_thread_and_makes_no_file_afterwards() {
         writer = Queue::open_publisher(&queue).unwrap();
     }
 }
+
+#[test]
+fn a_writer_closes_at_once_whatever_is_still_to_be_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut config = keeps_one_segment(None);
+    config.segment_size = 4096;
+    config.background = false;
+    let mut writer = Queue::create(&queue, config).unwrap();
+    roll(&mut writer, 4000);
+    drop(writer);
+    let count = || names(&queue).iter().filter(|name| is_segment(name)).count();
+    let before = count();
+    let writer = Queue::open_publisher(&queue).unwrap();
+    assert!(goes(&queue, "000000000.q"));
+    drop(writer);
+    let left = count();
+    assert!(left < before && left > 2, "{left} of {before} segments are left");
+    // The next writer's thread goes on with it.
+    let _writer = Queue::open_publisher(&queue).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while count() >= left && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(count() < left);
+}
+
+fn is_segment(name: &OsString) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "q")
+}

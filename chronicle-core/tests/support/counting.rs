@@ -167,7 +167,11 @@ impl Storage for CountingStorage {
     }
 
     fn visit(&self, kind: ObjectKind, visit: impl FnMut(Object)) -> Result<(), LinuxError> {
-        self.calls.count("visit");
+        self.calls.count(match kind {
+            ObjectKind::Segments => "visit_segments",
+            ObjectKind::Readers => "visit_readers",
+            _ => "visit",
+        });
         self.inner.storage().visit(kind, visit)
     }
 
