@@ -141,13 +141,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         storage.sweep();
         // Whoever made the queue may have died before that: records without a `control.meta` beside
         // them are damage. What recovery removed is gone for good before anything is appended. Where
-        // it fails, no word has been changed yet.
+        // it fails, no word but the epoch has been changed yet.
         if !seeded(Mutant::OpenNamesNotSynced) {
             storage.sync_names().map_err(Error::platform(Object::Control, Operation::Sync))?;
         }
-        probe.at(Site::TakingOver);
-        let seen = tail.position.epoch.max(durable.durable.epoch);
-        let epoch = control.begin_epoch(seen).ok_or(Error::EpochsExhausted)?;
         let barrier = platform.park().enlist();
         control.set_barrier(barrier);
         if let Some(waiters) = waiters(&notify, News::Visible) {
@@ -178,10 +175,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
                 .map_err(Error::platform(Object::Control, Operation::Sync))?;
         }
         // For people only, so a failure changes nothing.
+        let epoch = tail.report.epoch;
         let _ = storage.inscribe(&lock, epoch);
 
-        let Tail { segment, position, frontier, time_max_ns, mut report } = tail;
-        report.epoch = epoch;
+        let Tail { segment, position, frontier, time_max_ns, report } = tail;
         let mut syncer = Syncer::open(&platform, &durable, report.durable_seq)?;
         syncer.names_are_synced(segment.id);
         let sealing = segment.sealing(&geometry);
@@ -465,7 +462,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.next_seq += 1;
         }
         self.probe.at(Site::Published);
-        if !self.control.holds(self.epoch) {
+        if !self.control.still_holds(self.epoch, self.barrier) {
             return Err(self.fenced());
         }
         Ok(header.seq)

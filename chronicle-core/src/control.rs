@@ -10,8 +10,8 @@ use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::seqlock::{self, TRIES};
 use chronicle_sync::watermark::{self, WatermarkWords};
 use chronicle_sync::{
-    Error as _, ErrorKind, Instant, Platform, ReadU32, Region, RegionExt, RegionMut, RegionMutExt,
-    Storage, lease, retention,
+    Error as _, ErrorKind, Instant, Park, Platform, ReadU32, Region, RegionExt, RegionMut,
+    RegionMutExt, Storage, lease, retention,
 };
 
 use crate::Result;
@@ -83,6 +83,13 @@ impl<R: Region> Control<R> {
     pub(crate) fn holds(&self, epoch: u32) -> bool {
         let word: Option<ReadU32<'_>> = self.region.read_u32(control::EPOCH as u64);
         word.is_some_and(|word| lease::holds(word, epoch))
+    }
+
+    /// The same behind a record that was just published.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self, epoch: u32, barrier: Barrier) -> bool {
+        let word: Option<ReadU32<'_>> = self.region.read_u32(control::EPOCH as u64);
+        word.is_some_and(|word| lease::still_holds(word, epoch, barrier))
     }
 
     pub(crate) fn barrier(&self) -> Barrier {
@@ -177,8 +184,21 @@ impl<R: Region> Control<R> {
 }
 
 impl<R: RegionMut> Control<R> {
-    pub(crate) fn begin_epoch(&self, at_least: u32) -> Option<u32> {
-        lease::begin(self.region.word_u32(control::EPOCH as u64)?, at_least)
+    /// [`lease::take_over`] of this queue.
+    pub(crate) fn take_over<T, E>(
+        &self,
+        park: &impl Park,
+        find_end: impl FnMut() -> core::result::Result<T, E>,
+        last_epoch: impl FnOnce(&T) -> u32,
+        has_moved: impl FnOnce(&T) -> bool,
+    ) -> core::result::Result<Option<(u32, T)>, E> {
+        let Some(word) = self.region.word_u32(control::EPOCH as u64) else { return Ok(None) };
+        let heavy = || {
+            // Where the system refuses it, the record in flight of a writer that still lives may be
+            // acknowledged and lost.
+            let _ = self.barrier() == Barrier::Asymmetric && park.heavy_barrier();
+        };
+        lease::take_over(word, heavy, find_end, last_epoch, has_moved)
     }
 
     pub(crate) fn set_segment_index(&self, hint: &Hint) {
@@ -252,7 +272,9 @@ impl<R: RegionMut> Control<R> {
     /// out without looking for it.
     pub(crate) fn poison(&self, boot: u64) {
         self.set_poisoned_boot(boot);
-        let _ = self.begin_epoch(0);
+        if let Some(epoch) = self.region.word_u32(control::EPOCH as u64) {
+            let _ = lease::begin(epoch, 0);
+        }
     }
 
     pub(crate) fn set_poisoned_boot(&self, boot: u64) {

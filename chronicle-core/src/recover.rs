@@ -17,7 +17,7 @@ use chronicle_sync::{
     Storage,
 };
 
-use self::behind::records_behind;
+use self::behind::{Behind, records_behind};
 use crate::Result;
 use crate::control::Control;
 use crate::error::{Damage, Error, Fault, Operation};
@@ -90,7 +90,7 @@ pub(crate) fn newest_checkpoint<R: Region, E>(
     newest.map_err(Error::format(Object::Checkpoint))
 }
 
-/// Finds the end of the log and makes it fit for appending.
+/// Finds the end of the log, begins a new epoch, and makes the log fit for appending.
 pub(crate) fn recover<P: Platform, H: Probe>(
     platform: &P,
     probe: &H,
@@ -111,69 +111,16 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     if poisoned {
         recovery.rescue(durable.segment)?;
     }
-    let Some((oldest, newest)) =
-        segment_range(platform)?.filter(|(_, high)| *high >= durable.segment)
-    else {
-        return Err(no_segment(durable.segment, durable.seq));
+    let find_end = || {
+        let end = recovery.find_end(durable)?;
+        probe.at(Site::TakingOver);
+        Ok(end)
     };
-    let first = recovery.first_to_check(oldest, newest, durable)?;
-    let walked = recovery.walk_from(first, newest)?;
-    let Walked { mut segment, cursor, fault, sealed, segments_checked } = walked;
-
-    let Cursor { offset, seq, epoch, time_max_ns, durable_seq, records, .. } = cursor;
-    let end = Position { segment: segment.id, offset, seq, epoch };
-    // Looked at before anything is changed.
-    let followers = recovery.followers(&segment)?;
-    let frontier = recovery.writable_end(&segment)?;
-    let behind = records_behind(&segment, geometry, offset, seq, frontier);
-    // The word in control may be older than the checkpoint, or newer where a slot of it is damaged;
-    // the records may know better than both. None of them is ever ahead of a sync.
-    let durable_seq = [
-        durable.seq,
-        recovery.durable_word(),
-        durable_seq,
-        behind.durable_seq,
-        followers.durable_seq,
-    ]
-    .into_iter()
-    .fold(0, u64::max);
-    let is_durable =
-        (end.segment, end.offset) < (durable.segment, durable.offset) || seq < durable_seq;
-    if is_durable && !seeded(Mutant::RecoveryCutsDurable) {
-        let fault = fault.unwrap_or(Fault::NotThere);
-        return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
-    }
-    // Records that a process was killed over before it published the first of them were never visible.
-    let unpublished = recovery.same_boot && behind.is_one_batch();
-    let lost = followers.with_records > 0 || behind.records > 0 && !unpublished;
-    let fault = fault.or(lost.then_some(Fault::Hole));
+    let last_epoch = |end: &End<_>| end.walked.cursor.epoch.max(durable.epoch);
+    let taken = control.take_over(platform.park(), find_end, last_epoch, End::has_moved)?;
+    let (epoch, end) = taken.ok_or(Error::EpochsExhausted)?;
     probe.at(Site::Clearing);
-    let cut = fault.map(|fault| Cut {
-        at: Damage { segment: segment.id, offset, seq, fault },
-        records_behind: behind.records,
-        segments_removed: followers.with_records,
-    });
-    recovery.remove(&segment)?;
-    if sealed && !seeded(Mutant::RecoveryKeepsSeal) {
-        segment.unseal();
-        // On the medium before anything is appended: a record behind a seal that came back would be
-        // one that readers step over and recovery does not.
-        if !seeded(Mutant::UnsealNotSynced) {
-            recovery.sync(&segment)?;
-        }
-    }
-    let words_cleared = record::clear(&mut segment.region, offset, frontier);
-    let report = RecoveryReport {
-        epoch,
-        end,
-        durable_seq,
-        segments_checked,
-        records_checked: records,
-        words_cleared,
-        cut,
-        same_boot: recovery.same_boot,
-    };
-    Ok(Tail { segment, position: end, frontier, time_max_ns, report })
+    recovery.cut(epoch, end)
 }
 
 /// Segments whose heads are looked at when a queue is opened in the boot that wrote it.
@@ -198,6 +145,28 @@ struct Walked<M> {
     segments_checked: u32,
 }
 
+/// The end of the log and what is known of it, before anything is changed.
+struct End<M> {
+    walked: Walked<M>,
+    followers: Followers,
+    behind: Behind,
+    /// Bytes of the segment that have space.
+    frontier: u64,
+    durable_seq: u64,
+}
+
+impl<M: Region> End<M> {
+    /// Whether somebody appended here since: the writer whose lock was taken from it, if it lives.
+    fn has_moved(&self) -> bool {
+        let Walked { segment, cursor, fault, sealed, .. } = &self.walked;
+        let was_sealed = segment.seal::<()>().is_ok_and(|seal| seal != Seal::Open) && !sealed;
+        let has_record =
+            cursor.offset < self.frontier && record::is_committed(&segment.region, cursor.offset);
+        // Behind a bad record nobody appends.
+        fault.is_none() && (was_sealed || has_record)
+    }
+}
+
 /// What lies behind the end of the log.
 struct Followers {
     /// Segments with records that do not carry on from the end.
@@ -212,6 +181,78 @@ fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
 }
 
 impl<P: Platform> Recovery<'_, P> {
+    /// Walks to the end of the log, and refuses one that lacks what was durable.
+    fn find_end(&self, durable: &Position) -> Result<End<Map<P>>, P> {
+        let Some((oldest, newest)) =
+            segment_range(self.platform)?.filter(|(_, high)| *high >= durable.segment)
+        else {
+            return Err(no_segment(durable.segment, durable.seq));
+        };
+        let first = self.first_to_check(oldest, newest, durable)?;
+        let walked = self.walk_from(first, newest)?;
+        let Walked { segment, cursor, fault, .. } = &walked;
+        let followers = self.followers(segment)?;
+        let frontier = self.writable_end(segment)?;
+        let behind = records_behind(segment, self.geometry, cursor.offset, cursor.seq, frontier);
+        // The word in control may be older than the checkpoint, or newer where a slot of it is damaged;
+        // the records may know better than both. None of them is ever ahead of a sync.
+        let durable_seq = [
+            durable.seq,
+            self.durable_word(),
+            cursor.durable_seq,
+            behind.durable_seq,
+            followers.durable_seq,
+        ]
+        .into_iter()
+        .fold(0, u64::max);
+        let is_durable = (segment.id, cursor.offset) < (durable.segment, durable.offset)
+            || cursor.seq < durable_seq;
+        if is_durable && !seeded(Mutant::RecoveryCutsDurable) {
+            let fault = fault.unwrap_or(Fault::NotThere);
+            let (segment, offset, seq) = (segment.id, cursor.offset, cursor.seq);
+            return Err(Error::Damaged(Damage { segment, offset, seq, fault }));
+        }
+        Ok(End { walked, followers, behind, frontier, durable_seq })
+    }
+
+    /// Takes away what lies behind the end, so that the writer of `epoch` can go on there.
+    fn cut(&self, epoch: u32, end: End<Map<P>>) -> Result<Tail<Map<P>>, P> {
+        let End { walked, followers, behind, frontier, durable_seq } = end;
+        let Walked { mut segment, cursor, fault, sealed, segments_checked } = walked;
+        let Cursor { offset, seq, time_max_ns, records, .. } = cursor;
+        let position = Position { segment: segment.id, offset, seq, epoch: cursor.epoch };
+        // Records that a process was killed over before it published the first of them were never visible.
+        let unpublished = self.same_boot && behind.is_one_batch();
+        let lost = followers.with_records > 0 || behind.records > 0 && !unpublished;
+        let fault = fault.or(lost.then_some(Fault::Hole));
+        let cut = fault.map(|fault| Cut {
+            at: Damage { segment: segment.id, offset, seq, fault },
+            records_behind: behind.records,
+            segments_removed: followers.with_records,
+        });
+        self.remove(&segment)?;
+        if sealed && !seeded(Mutant::RecoveryKeepsSeal) {
+            segment.unseal();
+            // On the medium before anything is appended: a record behind a seal that came back would be
+            // one that readers step over and recovery does not.
+            if !seeded(Mutant::UnsealNotSynced) {
+                self.sync(&segment)?;
+            }
+        }
+        let words_cleared = record::clear(&mut segment.region, offset, frontier);
+        let report = RecoveryReport {
+            epoch,
+            end: position,
+            durable_seq,
+            segments_checked,
+            records_checked: records,
+            words_cleared,
+            cut,
+            same_boot: self.same_boot,
+        };
+        Ok(Tail { segment, position, frontier, time_max_ns, report })
+    }
+
     /// After a failed sync in this boot: brings everything from the checkpoint's segment on to the
     /// medium once more, in a way that proves that it arrived. What the cache has lost meanwhile
     /// shows as the end of the log.

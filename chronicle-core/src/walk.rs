@@ -5,6 +5,7 @@ use chronicle_format::{
     EpochRecord, Position, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord,
 };
 use chronicle_sync::Region;
+use chronicle_sync::lease;
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 
@@ -77,6 +78,7 @@ pub(crate) fn step<R: Region>(
     if header.seq != *seq || header.type_id == TypeId::GAP {
         return step_over_gap(record, seq, epoch);
     }
+    let outlived = Fault::Epoch { found: header.epoch, expected: *epoch };
     if header.type_id == TypeId::EPOCH {
         let mut copy = [0; EpochRecord::SIZE];
         let payload = record.copy_payload(region, &mut copy).and_then(EpochRecord::decode);
@@ -84,15 +86,10 @@ pub(crate) fn step<R: Region>(
         if payload.epoch != header.epoch || payload.next_seq != *seq {
             return Err(Fault::Internal);
         }
-        if header.epoch <= *epoch {
-            return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
-        }
-        *epoch = header.epoch;
+        *epoch = lease::behind(*epoch, header.epoch, true).ok_or(outlived)?;
         return Ok(false);
     }
-    if header.epoch != *epoch {
-        return Err(Fault::Epoch { found: header.epoch, expected: *epoch });
-    }
+    lease::behind(*epoch, header.epoch, false).ok_or(outlived)?;
     if header.type_id.is_user() {
         // There is no number behind the last one.
         *seq = seq.checked_add(1).ok_or(Fault::Seq { found: header.seq })?;

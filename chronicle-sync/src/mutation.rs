@@ -101,6 +101,26 @@ mutants! {
     RetentionFloorLowered => "L6",
     /// The joining reader looks at the announcement without a barrier behind its position.
     RetentionNoJoinerBarrier => "L6",
+    /// The epoch is begun by a load and a store.
+    LeasePlainBegin => "L7",
+    /// The epoch that is begun is the one that was in force.
+    LeaseEpochReused => "L7",
+    /// The writer does not look at the epoch before it stores a record.
+    LeaseUnchecked => "L7",
+    /// The writer does not look at the epoch behind a record.
+    LeaseNotRechecked => "L7",
+    /// The writer looks at the epoch without a barrier behind its record.
+    LeaseNoHolderBarrier => "L7",
+    /// Who takes over looks for records without a barrier behind its epoch.
+    LeaseNoTakerBarrier => "L7",
+    /// Who takes over does not look for records again once it has begun its epoch.
+    LeaseNoRescan => "L7",
+    /// Who takes over clears what lies behind the end before it begins its epoch.
+    LeaseClearedEarly => "L7",
+    /// Records of any epoch are taken for ones of the epoch in force.
+    LeaseEpochUnheeded => "L7",
+    /// The writer that finds its epoch ended looks for the reason without an Acquire fence.
+    LeaseReasonUnordered => "L7",
     /// What was made for another tag is taken.
     HandoffStaleTaken => "L8",
     /// A thing is handed over although it is not wanted any more.

@@ -33,15 +33,15 @@ pub enum Barrier {
 
 impl Barrier {
     #[inline(always)]
-    fn light(self) {
+    pub(crate) fn light(self) {
         #[cfg(not(chronicle_loom))]
         if self == Self::Asymmetric {
-            // ORDER: pairs with `Park::heavy_barrier` in `sleeper_barrier`, which stands in for the
-            // fence that is left out here.
+            // ORDER: pairs with `Park::heavy_barrier` in `sleeper_barrier` and in `lease::take_over`,
+            // which stands in for the fence that is left out here.
             compiler_fence(Ordering::SeqCst);
             return;
         }
-        // ORDER: SeqCst, with the fence in `sleeper_barrier`.
+        // ORDER: SeqCst, with the fences in `sleeper_barrier` and in `lease::take_over`.
         fence(Ordering::SeqCst);
     }
 }

@@ -84,7 +84,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.offset = end;
         self.next_seq += count;
         self.probe.at(Site::Published);
-        if self.control.holds(self.epoch) { Ok(()) } else { Err(self.fenced()) }
+        if self.control.still_holds(self.epoch, self.barrier) { Ok(()) } else { Err(self.fenced()) }
     }
 }
 

@@ -18,9 +18,9 @@ pub enum Site {
     HintMoved,
     /// The old segment is sealed.
     Sealed,
-    /// Recovery is about to clear what lies behind the last record.
+    /// Recovery is about to clear what lies behind the last record, in its new epoch.
     Clearing,
-    /// Recovery is about to begin a new epoch.
+    /// Recovery has found the end of the log and is about to begin a new epoch there.
     TakingOver,
     /// A segment that is prepared ahead has a temporary name and all of its space.
     Staged,

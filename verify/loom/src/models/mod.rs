@@ -2,6 +2,7 @@
 
 mod commit;
 mod handoff;
+mod lease;
 mod notify;
 mod notify_any;
 mod retention;
@@ -41,6 +42,7 @@ pub(crate) const ALL: &[&[Model]] = &[
     seal::MODELS,
     roll::MODELS,
     retention::MODELS,
+    lease::MODELS,
     handoff::MODELS,
     slots::MODELS,
     watermark::MODELS,
