@@ -135,6 +135,12 @@ mutants! {
     NextClearedAfterCommit => "L10",
     /// The word behind the record is not cleared.
     NextNotCleared => "L10",
+    /// A reader of torn words tries again until they are whole.
+    SeqlockSpinsOn => "L11",
+    /// A reader of torn words makes their generation even.
+    SeqlockReaderMends => "L11",
+    /// A reader at the end of an open segment seals it.
+    SealByReader => "L11",
     /// The watermark moves before the sync that makes it true.
     WatermarkBeforeSync => "L12",
     /// The watermark moves although the sync failed.
@@ -143,6 +149,10 @@ mutants! {
     WatermarkStoreRelaxed => "L12",
     /// The watermark is taken without a look at its complement.
     WatermarkUnchecked => "L12",
+    /// A watermark that was left between two values counts as none.
+    WatermarkLeftUnknown => "L12",
+    /// Of the two values of a watermark that was left, the higher one counts.
+    WatermarkLeftHigher => "L12",
     /// The checksums of records do not begin with the segment's salt.
     ChecksumUnsalted => "sim",
     /// A queue's first segment gets its name before it is on the medium.

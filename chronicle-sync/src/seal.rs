@@ -1,4 +1,5 @@
-//! The end of a segment: how a reader leaves it without losing a record. Models L4 and L5.
+//! The end of a segment: how a reader leaves it without losing a record. Models L4
+//! and L5, and L11 for a writer that dies.
 //!
 //! The seal says where the last record ends, so a reader at that place has read everything and a
 //! reader before it has not. A reader that finds its slot empty and the segment sealed may have
@@ -62,6 +63,9 @@ pub fn classify(
     let bits =
         if seeded(Mutant::SealLoadRelaxed) { word.load_relaxed() } else { word.load_acquire() };
     let Seal::At(sealed_at) = Seal::from_bits(bits, segment_size)? else {
+        if seeded(Mutant::SealByReader) {
+            word.as_atomic().store(Seal::At(offset).bits(), Ordering::Release);
+        }
         return Ok(EmptySlot::Nothing);
     };
     if seeded(Mutant::SealNoSecondLook) {

@@ -62,6 +62,10 @@ pub fn read(value: ReadU64<'_>, complement: ReadU64<'_>) -> Option<u64> {
 /// was true before or after, so the lower one is true.
 #[must_use]
 pub fn left_behind(value: ReadU64<'_>, complement: ReadU64<'_>) -> u64 {
+    if seeded(Mutant::WatermarkLeftUnknown) {
+        return read(value, complement).unwrap_or(0);
+    }
     // ORDER: Relaxed: nobody moves the watermark, the lock that the dead held came after its stores.
-    value.load_relaxed().min(!complement.load_relaxed())
+    let (value, complement) = (value.load_relaxed(), !complement.load_relaxed());
+    if seeded(Mutant::WatermarkLeftHigher) { value.max(complement) } else { value.min(complement) }
 }

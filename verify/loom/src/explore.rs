@@ -6,7 +6,7 @@
 
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use loom::model::Builder;
 
@@ -49,6 +49,14 @@ impl Exploration {
         self.check(Some(preemptions), scenario);
     }
 
+    /// As [`exhaustive`](Self::exhaustive), and a thread that never ends is a failure: every loop of
+    /// the algorithm is to have a bound, or another thread that it waits for.
+    pub(crate) fn in_bounded_steps(&mut self, scenario: impl Fn() + Send + Sync + 'static) {
+        MUST_END.store(true, Ordering::Relaxed);
+        self.check(None, scenario);
+        MUST_END.store(false, Ordering::Relaxed);
+    }
+
     /// Executions explored so far.
     pub(crate) fn executions(&self) -> usize {
         self.executions.load(Ordering::Relaxed)
@@ -70,6 +78,11 @@ impl Exploration {
     }
 }
 
+/// Whether the scenario that is being explored must end in few steps.
+static MUST_END: AtomicBool = AtomicBool::new(false);
+/// What loom says when an execution has had [`BRANCHES`] branches.
+const NO_END: &str = "Model exceeded maximum number of branches";
+
 /// What a panic says about a model.
 pub(crate) enum Verdict {
     /// The algorithm is wrong: a claim, a data race, or threads that sleep for ever.
@@ -88,7 +101,8 @@ pub(crate) fn verdict(panic: &PanicHookInfo<'_>) -> Verdict {
         .unwrap_or("a panic without a message");
     let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let genuine = [CLAIM, "Causality violation", "deadlock; threads"];
-    if genuine.iter().any(|start| line.starts_with(start)) {
+    let no_end = MUST_END.load(Ordering::Relaxed) && line.starts_with(NO_END);
+    if no_end || genuine.iter().any(|start| line.starts_with(start)) {
         Verdict::Failed(line.to_owned())
     } else {
         Verdict::Unclear(line.to_owned())

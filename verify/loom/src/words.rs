@@ -55,11 +55,21 @@ impl Slot {
 
     /// Publishes record `number`, which tells it from all others of a model.
     pub(crate) fn publish(&self, next: Option<&Slot>, number: u32) {
-        commit::publish(&self.commit, next.map(|slot| &slot.commit), word(number), || {
-            for (i, payload) in self.payload.iter().enumerate() {
-                payload.set(content(number, i));
-            }
-        });
+        let next = next.map(|slot| &slot.commit);
+        commit::publish(&self.commit, next, word(number), || self.store_payload(number));
+    }
+
+    /// Stores the payload of record `number`, by a writer that is killed before it publishes it.
+    pub(crate) fn fill(&self, number: u32) {
+        // The commit word goes to memory that nobody else sees.
+        let lost = AtomicU64::new(0);
+        commit::publish(&lost, None, word(number), || self.store_payload(number));
+    }
+
+    fn store_payload(&self, number: u32) {
+        for (i, payload) in self.payload.iter().enumerate() {
+            payload.set(content(number, i));
+        }
     }
 
     /// Looks for a record, and claims that it is whole: returns its number.

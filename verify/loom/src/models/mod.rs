@@ -1,6 +1,7 @@
 //! The models, by number.
 
 mod commit;
+mod death;
 mod handoff;
 mod lease;
 mod notify;
@@ -45,6 +46,7 @@ pub(crate) const ALL: &[&[Model]] = &[
     lease::MODELS,
     handoff::MODELS,
     slots::MODELS,
+    death::MODELS,
     watermark::MODELS,
 ];
 

@@ -62,9 +62,24 @@ impl Tail {
         self.slots[index].publish(None, index as u32);
     }
 
+    /// Writer: stores the payload of record `index` and is killed before it publishes it.
+    pub(super) fn fill(&self, index: usize) {
+        self.slots[index].fill(index as u32);
+    }
+
     /// Writer: starts the next segment and seals this one behind so many records.
     pub(super) fn roll(&self, records: usize) {
+        self.start_next();
+        self.seal(records);
+    }
+
+    /// Writer: starts the next segment, the first part of a roll.
+    pub(super) fn start_next(&self) {
         self.next_start.set(NEXT_START);
+    }
+
+    /// Writer: seals this segment behind so many records, the last part of a roll.
+    pub(super) fn seal(&self, records: usize) {
         seal(&self.seal, self.offset(records));
     }
 
