@@ -64,16 +64,24 @@ pub(crate) fn syncing_changes_nothing<H: Harness>(harness: &H) -> Verdict {
 }
 
 pub(crate) fn what_was_synced_survives<H: PowerLoss>(harness: &H) -> Verdict {
-    let bench = Bench::new(harness);
-    let map = bench.make(&segment(0), LENGTH)?;
-    there("words", map.store_words(4088, &[1, 2]))?;
-    done("sync", bench.storage().sync(&map, 4088..4104, Durability::Durable))?;
-    done("sync names", bench.storage().sync_names())?;
-    drop(map);
-    let after = after_power_loss(harness, bench);
-    let view = done("view what was synced", after.storage().view(&segment(0)))?;
-    let words = view.copy_words(4088);
-    ensure!(words == Some([1, 2]), "synced were [1, 2], and there is {words:?}");
+    // The last words of an object too, of one whose size is no multiple of anything.
+    for (length, at) in [(LENGTH, 4088), (LENGTH, LENGTH - 16), (4096 + 96, 4096 + 80)] {
+        let bench = Bench::new(harness);
+        let map = bench.make(&segment(0), length)?;
+        drop(bench.make(&segment(1), LENGTH)?);
+        there("words", map.store_words(at, &[1, 2]))?;
+        done("sync", bench.storage().sync(&map, at..at + 16, Durability::Durable))?;
+        done("sync by name", bench.storage().sync_object(&segment(1)))?;
+        done("sync names", bench.storage().sync_names())?;
+        drop(map);
+        let after = after_power_loss(harness, bench);
+        let view = done("view what was synced", after.storage().view(&segment(0)))?;
+        let words = view.copy_words(at);
+        ensure!(words == Some([1, 2]), "synced at {at} were [1, 2], and there is {words:?}");
+        let other = done("view what was never stored to", after.storage().view(&segment(1)))?;
+        let zeros = (0..LENGTH).step_by(8).all(|at| other.copy_words(at) == Some([0]));
+        ensure!(zeros, "an object shows bytes that nobody stored");
+    }
     Ok(())
 }
 
@@ -134,9 +142,12 @@ pub(crate) fn a_power_loss_ends_locks_and_the_boot<H: PowerLoss>(harness: &H) ->
     ensure!(state == LockState::Free, "after a power loss the lock is {state:?}");
     let other = anew.clock().boot();
     ensure!(other != boot && other != 0, "boot {boot:#x} is followed by {other:#x}");
-    drop(done("lock", anew.storage().lock(&Object::WriterLock))?);
+    let held = done("lock", anew.storage().lock(&Object::WriterLock))?;
     // Of a process of the boot before: its end must not take anybody's lock.
     drop(guard);
+    let again = anew.storage().lock(&Object::WriterLock);
+    fails("locking what another one holds", ErrorKind::Locked, again)?;
+    drop(held);
     Ok(())
 }
 

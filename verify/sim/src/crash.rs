@@ -117,6 +117,7 @@ impl<'h> Crash<'h> {
                     counts.push(state.versions.len() as u16);
                 }
             }
+            bytes.truncate(state.size);
             oldest.push(bytes);
         }
         let visible = HashMap::new();

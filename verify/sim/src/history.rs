@@ -22,11 +22,13 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
+    /// The last sector of a file may be cut short: zeros are behind it.
     fn add(&mut self, content: &[u8]) -> u32 {
         let mut hasher = DefaultHasher::new();
         hasher.write(content);
         self.hashes.push(hasher.finish());
         self.bytes.extend_from_slice(content);
+        self.bytes.resize(self.hashes.len() * self.sector, 0);
         (self.hashes.len() - 1) as u32
     }
 
@@ -73,6 +75,8 @@ pub(crate) struct SectorState {
 #[derive(Clone, Debug)]
 pub(crate) struct FileState {
     pub(crate) sectors: Vec<SectorState>,
+    /// Bytes.
+    pub(crate) size: usize,
     pub(crate) size_durable: bool,
 }
 
@@ -152,8 +156,9 @@ impl Recorder {
             }
             for (index, sector) in track.sectors.iter_mut().enumerate() {
                 let at = index * self.sector;
-                let content = &now[at..at + self.sector];
-                if content != &track.seen[at..at + self.sector] {
+                let range = at..now.len().min(at + self.sector);
+                let content = &now[range.clone()];
+                if content != &track.seen[range] {
                     sector.versions.push((self.versions.add(content), self.time));
                     track.dirty_pages[at / PAGE] = true;
                     self.stale = true;
@@ -175,6 +180,7 @@ impl Recorder {
                 .iter()
                 .map(|sector| SectorState { versions: sector.versions[sector.low..].to_vec() })
                 .collect(),
+            size: track.seen.len(),
             size_durable: track.size_durable,
         };
         Point {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use chronicle_sync::{
     AtomicU32, Clock, Durability, ErrorKind, Instant, LockState, Object, ObjectKind, Park,
-    Platform, Probe, ReadU32, Region, Site, Stage, Storage, Wake,
+    Platform, Probe, ReadU32, Region, Site, Stage, Storage, Wake, Watch,
 };
 
 use crate::memory::{SimMap, SimStaged, SimView};
@@ -27,13 +27,29 @@ impl SimPlatform {
     /// An empty machine whose random numbers come from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let world = Rc::new(World::new(seed));
+        Self::on(Rc::new(World::new(seed)), Others::default())
+    }
+
+    fn on(world: Rc<World>, others: Others) -> Self {
         Self {
             storage: SimStorage { world: Rc::clone(&world) },
-            park: SimPark { world: Rc::clone(&world), others: RefCell::default() },
+            park: SimPark { world: Rc::clone(&world), others },
             clock: SimClock { world: Rc::clone(&world) },
             world,
         }
+    }
+
+    /// Another handle on the same machine.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::on(Rc::clone(&self.world), Rc::clone(&self.park.others))
+    }
+
+    /// Watches the names of this machine from now on.
+    #[must_use]
+    pub fn watch(&self) -> SimWatch {
+        let (world, others) = (Rc::clone(&self.world), Rc::clone(&self.park.others));
+        SimWatch { seen: world.name_changes(), world, others }
     }
 
     /// What another process does while one sleeps; one of these is done at each sleep.
@@ -105,11 +121,21 @@ impl Clock for SimClock {
 }
 
 type Step = Box<dyn FnOnce()>;
+/// What other processes do while one sleeps, in order.
+type Others = Rc<RefCell<VecDeque<Step>>>;
+
+/// Lets another process take its next step, if there is one.
+fn step_of_another(others: &Others) {
+    let other = others.borrow_mut().pop_front();
+    if let Some(step) = other {
+        step();
+    }
+}
 
 /// Sleeping lets another process take a step, or time pass.
 pub struct SimPark {
     world: Rc<World>,
-    others: RefCell<VecDeque<Step>>,
+    others: Others,
 }
 
 impl Park for SimPark {
@@ -120,12 +146,9 @@ impl Park for SimPark {
         if ReadU32::from(word).load_acquire() != expected {
             return Ok(Wake::Woken);
         }
-        let other = self.others.borrow_mut().pop_front();
-        if let Some(step) = other {
-            step();
-            if ReadU32::from(word).load_acquire() != expected {
-                return Ok(Wake::Woken);
-            }
+        step_of_another(&self.others);
+        if ReadU32::from(word).load_acquire() != expected {
+            return Ok(Wake::Woken);
         }
         self.world.advance_to(until.as_nanos());
         Ok(Wake::TimedOut)
@@ -137,6 +160,38 @@ impl Park for SimPark {
     }
 }
 
+/// Hints that names changed. Any number of changes between two waits are one hint.
+pub struct SimWatch {
+    world: Rc<World>,
+    others: Others,
+    /// Changes that were told of.
+    seen: u64,
+}
+
+impl SimWatch {
+    fn has_news(&mut self) -> bool {
+        let now = self.world.name_changes();
+        std::mem::replace(&mut self.seen, now) != now
+    }
+}
+
+impl Watch for SimWatch {
+    type Error = SimError;
+
+    fn wait(&mut self, until: Instant) -> Outcome<Wake> {
+        self.world.step()?;
+        if self.has_news() {
+            return Ok(Wake::Woken);
+        }
+        step_of_another(&self.others);
+        if self.has_news() {
+            return Ok(Wake::Woken);
+        }
+        self.world.advance_to(until.as_nanos());
+        Ok(Wake::TimedOut)
+    }
+}
+
 /// The files of one simulated directory.
 pub struct SimStorage {
     world: Rc<World>,
@@ -145,12 +200,13 @@ pub struct SimStorage {
 /// A lock that ends with its holder.
 pub struct SimGuard {
     object: Object,
-    locks: Rc<RefCell<Vec<Object>>>,
+    number: u64,
+    locks: Rc<RefCell<Vec<(Object, u64)>>>,
 }
 
 impl Drop for SimGuard {
     fn drop(&mut self) {
-        self.locks.borrow_mut().retain(|held| *held != self.object);
+        self.locks.borrow_mut().retain(|(_, number)| *number != self.number);
     }
 }
 
@@ -247,11 +303,12 @@ impl Storage for SimStorage {
             return refused(ErrorKind::NotFound);
         }
         let mut held = self.world.locks.borrow_mut();
-        if held.contains(object) {
+        if held.iter().any(|(locked, _)| locked == object) {
             return refused(ErrorKind::Locked);
         }
-        held.push(object.clone());
-        Ok(SimGuard { object: object.clone(), locks: Rc::clone(&self.world.locks) })
+        let number = self.world.next_lock();
+        held.push((object.clone(), number));
+        Ok(SimGuard { object: object.clone(), number, locks: Rc::clone(&self.world.locks) })
     }
 
     fn inscribe(&self, guard: &SimGuard, _: u32) -> Outcome<()> {
@@ -264,7 +321,7 @@ impl Storage for SimStorage {
 
     fn lock_state(&self, object: &Object) -> Outcome<LockState> {
         self.world.step()?;
-        let held = self.world.locks.borrow().contains(object);
+        let held = self.world.locks.borrow().iter().any(|(locked, _)| locked == object);
         Ok(if held { LockState::Held(None) } else { LockState::Free })
     }
 }

@@ -62,7 +62,11 @@ enum Life {
 pub(crate) struct World {
     files: RefCell<Vec<Rc<File>>>,
     names: RefCell<Vec<(Object, Rc<File>)>>,
-    pub(crate) locks: Rc<RefCell<Vec<Object>>>,
+    /// What is locked, each by the lock with this number.
+    pub(crate) locks: Rc<RefCell<Vec<(Object, u64)>>>,
+    locked: Cell<u64>,
+    /// Names given and taken so far.
+    name_changes: Cell<u64>,
     now_ns: Cell<u64>,
     boot: Cell<u64>,
     random: RefCell<fastrand::Rng>,
@@ -86,6 +90,8 @@ impl World {
             files: RefCell::default(),
             names: RefCell::default(),
             locks: Rc::default(),
+            locked: Cell::default(),
+            name_changes: Cell::default(),
             now_ns: Cell::new(1),
             boot: Cell::new(1),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -221,7 +227,9 @@ impl World {
     /// Puts bytes into the file that was loaded at this index.
     pub(crate) fn patch(&self, index: usize, at: usize, bytes: &[u8]) {
         if let Some(file) = self.files.borrow().get(index) {
-            file.memory.write(at, bytes);
+            // Of the last sector of a file only what lies inside of it.
+            let room = file.memory.size().saturating_sub(at).min(bytes.len());
+            file.memory.write(at, &bytes[..room]);
         }
     }
 
@@ -272,6 +280,7 @@ impl World {
             return refused(ErrorKind::AlreadyExists);
         }
         self.names.borrow_mut().push((object.clone(), Rc::clone(&map.0)));
+        self.name_changes.set(self.name_changes.get() + 1);
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.name_changed(object, Some(map.0.id));
         }
@@ -284,10 +293,22 @@ impl World {
             return refused(ErrorKind::NotFound);
         };
         names.remove(at);
+        self.name_changes.set(self.name_changes.get() + 1);
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             recorder.name_changed(object, None);
         }
         Ok(())
+    }
+
+    /// Names given and taken so far.
+    pub(crate) fn name_changes(&self) -> u64 {
+        self.name_changes.get()
+    }
+
+    /// The number of a lock, which no other one has, in no boot.
+    pub(crate) fn next_lock(&self) -> u64 {
+        self.locked.set(self.locked.get() + 1);
+        self.locked.get()
     }
 
     pub(crate) fn each_name(&self, mut visit: impl FnMut(&Object)) {
