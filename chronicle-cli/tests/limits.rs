@@ -131,3 +131,28 @@ fn with_little_memory() {
     let megabytes = (0..14).map(|step| 16 + step * 32);
     sweep(megabytes.map(|megabytes| format!("-v {}", megabytes << 10)), LARGE);
 }
+
+#[test]
+fn a_repair_with_small_files_is_refused_and_can_be_made_again() {
+    let place = Place::new();
+    let queue = place.queue();
+    run(["append", &queue, "--segment-size", SMALL, "--flush"], &input(0)).succeeded();
+    run(["tail", &queue, "--reader", "r"], b"").succeeded();
+    let segment = std::path::Path::new(&queue).join("000000001.q");
+    support::patch(&segment, 1000, &[0xff; 40]);
+    support::patch(&std::path::Path::new(&queue).join("readers/r.meta"), 0, &[0; 64]);
+    // In blocks of 512 bytes, up to the size of the largest file.
+    for blocks in [0, 1, 7] {
+        let limit = format!("-f {blocks}");
+        let copy = place.path(&format!("copy-{blocks}"));
+        for arguments in [&["repair", &queue, "--apply"][..], &["repair", &queue, "--into", &copy]]
+        {
+            let (code, _, errors) = limited(&limit, arguments, b"");
+            assert_eq!(code, 2, "{blocks}: {errors}");
+            assert!(errors.contains("RLIMIT_FSIZE"), "{blocks}: {errors}");
+        }
+    }
+    let (code, _, errors) = limited("-f 16", &["repair", &queue, "--apply"], b"");
+    assert_eq!(code, 0, "{errors}");
+    run(["verify", &queue], b"").succeeded();
+}

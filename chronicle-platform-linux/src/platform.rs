@@ -8,7 +8,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use crate::clock::{LinuxClock, hash};
 use crate::error::{Call, LinuxError};
 use crate::file_system::check;
-use crate::lock::process_id;
+use crate::lock::{process_id, size_is_allowed};
 use crate::park::LinuxPark;
 use crate::storage::LinuxStorage;
 use crate::watch::LinuxWatch;
@@ -71,6 +71,14 @@ impl LinuxPlatform {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = Call::Open.make(|| rustix::fs::open(path, flags, Mode::empty()))?;
         check(directory.as_fd())
+    }
+
+    /// Whether this process may make a file so long. Beyond `RLIMIT_FSIZE` the kernel does not only
+    /// refuse but raises `SIGXFSZ`, whose default is to end the process (`setrlimit(2)`): whoever writes
+    /// files beside the storage asks first.
+    #[must_use]
+    pub fn size_is_allowed(length: u64) -> bool {
+        size_is_allowed(length)
     }
 
     /// Watches the queue's directory for segments and other objects that come and go, readers not

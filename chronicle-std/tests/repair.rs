@@ -266,3 +266,21 @@ fn a_gap_is_told_once_by_a_reader_that_waits_and_by_a_merge_of_queues() {
     }
     assert_eq!((read, gaps), (COUNT - lost, lost));
 }
+
+#[test]
+fn repairs_of_the_same_second_have_a_quarantine_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("queue");
+    make(&path, 64 << 10);
+    let mut quarantines = Vec::new();
+    // Not all of them begin in seconds of their own.
+    for _ in 0..4 {
+        let reader = OpenOptions::new().write(true).open(path.join("readers/far.meta")).unwrap();
+        reader.write_all_at(&[0; 64], 0).unwrap();
+        let report = Queue::repair(&path, &RepairOptions::default()).unwrap();
+        quarantines.push(report.quarantine.unwrap());
+    }
+    quarantines.sort();
+    quarantines.dedup();
+    assert_eq!(quarantines.len(), 4, "{quarantines:?}");
+}

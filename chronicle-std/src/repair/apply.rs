@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use chronicle_core::{Object, SalvageGap, repair_index};
@@ -191,8 +191,7 @@ impl Work<'_> {
         // and never written to. Another file system needs a copy.
         let is_segment = matches!(object, Object::Segment(_) | Object::Index(_));
         if !is_segment || fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to)?;
-            File::open(&to)?.sync_all()?;
+            copy_file(&from, &to)?;
         }
         Ok(())
     }
@@ -288,7 +287,12 @@ fn mode(plan: &Plan, object: &Object) -> u32 {
     }
 }
 
-fn create(file: &Path, mode: u32) -> io::Result<File> {
+/// Makes a file that will have this length.
+fn create(file: &Path, mode: u32, length: u64) -> io::Result<File> {
+    if !Backend::size_is_allowed(length) {
+        let reason = "this process may not make files so large (RLIMIT_FSIZE)";
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
     let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
     // Whatever the umask took away.
     created.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
@@ -297,9 +301,19 @@ fn create(file: &Path, mode: u32) -> io::Result<File> {
 
 /// Makes a file that is on the medium when this returns.
 fn write_file(file: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let mut created = create(file, mode)?;
+    let mut created = create(file, mode, bytes.len() as u64)?;
     created.write_all(bytes)?;
     created.sync_all()
+}
+
+/// Makes a copy that is on the medium when this returns. `fs::copy` asks for more than there is, and
+/// asking for a byte behind the limit on the size of files is a signal.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let old = File::open(from)?;
+    let metadata = old.metadata()?;
+    let new = create(to, metadata.mode() & 0o777, metadata.len())?;
+    copy_range(&old, &new, 0, metadata.len())?;
+    new.sync_all()
 }
 
 fn sync_directories(queue: &Path) -> io::Result<()> {
@@ -312,8 +326,9 @@ fn sync_directories(queue: &Path) -> io::Result<()> {
 
 /// Writes a segment as it is to be, with the records of the old file.
 fn write_segment(file: &Path, mode: u32, plan: &SegmentPlan, old: Option<&Path>) -> io::Result<()> {
-    let created = create(file, mode)?;
-    created.set_len(plan.header.segment_size.bytes())?;
+    let size = plan.header.segment_size.bytes();
+    let created = create(file, mode, size)?;
+    created.set_len(size)?;
     let mut head = plan.header.encode();
     let [seq, time, epoch] = plan.start.words(&plan.header);
     for (at, word) in [

@@ -118,10 +118,20 @@ pub(crate) fn repair(path: &Path, options: &RepairOptions) -> Result<RepairRepor
     check_no_reader(path, &platform)?;
     let quarantine = match &options.quarantine {
         Some(directory) => directory.clone(),
-        None => path.join(format!("quarantine-{}", platform.clock().wall_ns() / 1_000_000_000)),
+        None => quarantine_in(path, platform.clock().wall_ns() / 1_000_000_000),
     };
     apply::in_place(&plan, path, &platform, &quarantine)?;
     Ok(plan.report(Some(quarantine)))
+}
+
+/// A directory that is not there yet, named for the time: a repair that was cut off has left one, and may
+/// be made again in the same second.
+fn quarantine_in(path: &Path, seconds: u64) -> PathBuf {
+    let first = path.join(format!("quarantine-{seconds}"));
+    let later = (2..100).map(|number| path.join(format!("quarantine-{seconds}-{number}")));
+    // Where there are that many, making it fails and says so.
+    let is_free = |directory: &PathBuf| !directory.exists();
+    [first.clone()].into_iter().chain(later).find(is_free).unwrap_or(first)
 }
 
 /// Files are replaced, and a reader that has one mapped would go on with the old one.
