@@ -3,9 +3,13 @@
 //! After a failed write-back the kernel may mark the pages clean, so that another sync has nothing to
 //! do and succeeds (fsync(2), "EIO"). And ext4 may write pages that were made dirty again to their
 //! blocks and leave the blocks marked as never written, so that they read as zeros (seen on Linux
-//! 6.18, where the first write to a preallocated block had failed). So every page is made dirty and
-//! synced, the medium is read past the page cache and compared, what differs is written past the page
-//! cache, and all of it is compared once more: nothing is believed.
+//! 6.18, where the first write to a preallocated block had failed). It goes on like that for as long as
+//! it remembers the pages: what is appended to such a block later is lost as well, though every sync
+//! succeeds. Where a block holds zeros so far, comparing cannot tell.
+//!
+//! So every page is made dirty and synced, the medium is read past the page cache and compared, what
+//! differs or holds zeros is written past the page cache, which marks its blocks as written and has the
+//! kernel forget the pages, and all of it is compared once more: nothing is believed.
 
 use core::ops::Range;
 
@@ -40,10 +44,10 @@ pub(crate) fn rescue(
     };
     dirty(map, &range);
     map.sync(range.clone())?;
-    let mut same = true;
+    let mut proven = true;
     let written = blocks(map, &range, |at, wanted| {
-        if !is_same(map, direct.as_fd(), at, wanted)? {
-            same = false;
+        if compare(map, direct.as_fd(), at, wanted)? != Medium::Holds {
+            proven = false;
             write(map, direct.as_fd(), at, wanted)?;
         }
         Ok(())
@@ -53,14 +57,25 @@ pub(crate) fn rescue(
         Err(error) if error.is(Errno::INVAL) => return Ok(false),
         written => written?,
     }
-    if !same {
+    if !proven {
         Call::SyncData.make(|| fdatasync(&direct))?;
-        blocks(map, &range, |at, wanted| {
-            let same = is_same(map, direct.as_fd(), at, wanted)?;
-            if same { Ok(()) } else { Err(Call::Read.failed(Errno::IO)) }
+        blocks(map, &range, |at, wanted| match compare(map, direct.as_fd(), at, wanted)? {
+            Medium::Differs => Err(Call::Read.failed(Errno::IO)),
+            Medium::Holds | Medium::HoldsZeros => Ok(()),
         })?;
     }
     Ok(true)
+}
+
+/// What the medium says of a piece of the mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    /// It has the same bytes, and they were written there.
+    Holds,
+    /// It has the same bytes, and some of them are the zeros of which a block that was never written
+    /// reads as well.
+    HoldsZeros,
+    Differs,
 }
 
 /// Stores a word of every page over itself. Nobody else stores to the range meanwhile: the caller
@@ -92,21 +107,28 @@ fn blocks(
     Ok(())
 }
 
-/// Whether the medium holds what the mapping shows.
-fn is_same(
+/// The smallest block that a file system marks as written.
+const SECTOR: usize = 512;
+
+/// Reads a piece past the page cache.
+fn compare(
     map: &LinuxMap,
     file: BorrowedFd<'_>,
     at: u64,
     wanted: usize,
-) -> Result<bool, LinuxError> {
+) -> Result<Medium, LinuxError> {
     let mut block = Aligned([0; BLOCK]);
-    let read =
-        retried(|| pread(file, &mut block.0, at)).map_err(|errno| Call::Read.failed(errno))?;
-    let words = block.0.get(..read.min(wanted)).unwrap_or_default().as_chunks::<8>().0;
+    let read = Call::Read.make(|| pread(file, &mut block.0, at))?;
+    let bytes = block.0.get(..read.min(wanted)).unwrap_or_default();
+    let words = bytes.as_chunks::<8>().0;
     let same = words.iter().zip((at..).step_by(8)).all(|(bytes, at)| {
         map.read_u64(at).is_some_and(|word| word.load_relaxed() == u64::from_le_bytes(*bytes))
     });
-    Ok(read >= wanted && same)
+    if read < wanted || !same {
+        return Ok(Medium::Differs);
+    }
+    let zeros = bytes.chunks(SECTOR).any(|sector| sector.iter().all(|byte| *byte == 0));
+    Ok(if zeros { Medium::HoldsZeros } else { Medium::Holds })
 }
 
 /// Writes what the mapping shows past the page cache.
@@ -117,15 +139,6 @@ fn write(map: &LinuxMap, file: BorrowedFd<'_>, at: u64, wanted: usize) -> Result
         *bytes = word.load_relaxed().to_le_bytes();
     }
     let bytes = block.0.get(..wanted).unwrap_or_default();
-    let written = retried(|| pwrite(file, bytes, at)).map_err(|errno| Call::Write.failed(errno))?;
+    let written = Call::Write.make(|| pwrite(file, bytes, at))?;
     if written == wanted { Ok(()) } else { Err(Call::Write.failed(Errno::IO)) }
-}
-
-fn retried<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
-    }
 }
