@@ -22,7 +22,7 @@ use crate::Result;
 use crate::age;
 use crate::control::{Control, News, absent, check_notify, check_size, waiters};
 use crate::durable::Syncer;
-use crate::error::{Damage, Error, Fault, Operation};
+use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, segment_range};
@@ -133,17 +133,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let geometry = Geometry::of(&control);
         let step = options.step.clamp(PAGE, geometry.size.bytes()).next_multiple_of(PAGE);
         let tail = recover::recover(&platform, &probe, &control, &geometry, &durable)?;
-        let Position { segment, offset, seq, .. } = tail.position;
-        if seq > LAST_SEQ {
-            let fault = Fault::Seq { found: seq };
-            return Err(Error::Damaged(Damage { segment, offset, seq, fault }));
-        }
         storage.sweep();
-        // Whoever made the queue may have died before that: records without a `control.meta` beside
-        // them are damage. What recovery removed is gone for good before anything is appended. Where
-        // it fails, no word but the epoch has been changed yet.
-        if !seeded(Mutant::OpenNamesNotSynced) {
-            storage.sync_names().map_err(Error::platform(Object::Control, Operation::Sync))?;
+        // What recovery removed is gone for good before anything is appended.
+        if tail.has_removed && !seeded(Mutant::OpenNamesNotSynced) {
+            recover::sync_names(&platform)?;
         }
         let barrier = platform.park().enlist();
         control.set_barrier(barrier);
@@ -178,7 +171,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let epoch = tail.report.epoch;
         let _ = storage.inscribe(&lock, epoch);
 
-        let Tail { segment, position, frontier, time_max_ns, report } = tail;
+        let Tail { segment, position, frontier, time_max_ns, report, .. } = tail;
         let mut syncer = Syncer::open(&platform, &durable, report.durable_seq)?;
         syncer.names_are_synced(segment.id);
         let sealing = segment.sealing(&geometry);
@@ -568,10 +561,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
 fn open<P: Platform>(platform: &P, object: &Object) -> Result<Map<P>, P> {
     platform.storage().open(object).map_err(Error::platform(object.clone(), Operation::Open))
 }
-
-/// The highest number at which a writer begins. No log gets there by appending; counting on from here
-/// cannot overflow.
-const LAST_SEQ: u64 = u64::MAX >> 1;
 
 /// Space that a segment has from the beginning.
 pub(crate) fn first_reservation(size: SegmentSize) -> u64 {

@@ -65,6 +65,8 @@ pub(crate) struct Tail<M> {
     /// Bytes of the segment that have space.
     pub(crate) frontier: u64,
     pub(crate) time_max_ns: u64,
+    /// Names of segments are gone that a power loss could bring back.
+    pub(crate) has_removed: bool,
     pub(crate) report: RecoveryReport,
 }
 
@@ -110,9 +112,19 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     };
     if poisoned {
         recovery.rescue(durable.segment)?;
+    } else if !seeded(Mutant::OpenNamesNotSynced) {
+        // Whoever made the queue may have died before that: records without a `control.meta` beside
+        // them are damage. Where it fails, nothing has been changed yet.
+        sync_names(platform)?;
     }
     let find_end = || {
         let end = recovery.find_end(durable)?;
+        let Walked { segment, cursor, .. } = &end.walked;
+        if cursor.seq > LAST_SEQ {
+            let Cursor { offset, seq, .. } = *cursor;
+            let fault = Fault::Seq { found: seq };
+            return Err(Error::Damaged(Damage { segment: segment.id, offset, seq, fault }));
+        }
         probe.at(Site::TakingOver);
         Ok(end)
     };
@@ -122,6 +134,16 @@ pub(crate) fn recover<P: Platform, H: Probe>(
     probe.at(Site::Clearing);
     recovery.cut(epoch, end)
 }
+
+/// Brings the names of everything to the medium.
+pub(crate) fn sync_names<P: Platform>(platform: &P) -> Result<(), P> {
+    let synced = platform.storage().sync_names();
+    synced.map_err(Error::platform(Object::Control, Operation::Sync))
+}
+
+/// The highest number at which a writer begins. No log gets there by appending; counting on from here
+/// cannot overflow.
+const LAST_SEQ: u64 = u64::MAX >> 1;
 
 /// Segments whose heads are looked at when a queue is opened in the boot that wrote it.
 const MOST_HEADS: u32 = 1024;
@@ -230,7 +252,7 @@ impl<P: Platform> Recovery<'_, P> {
             records_behind: behind.records,
             segments_removed: followers.with_records,
         });
-        self.remove(&segment)?;
+        let has_removed = self.remove(&segment)?;
         if sealed && !seeded(Mutant::RecoveryKeepsSeal) {
             segment.unseal();
             // On the medium before anything is appended: a record behind a seal that came back would be
@@ -250,7 +272,7 @@ impl<P: Platform> Recovery<'_, P> {
             cut,
             same_boot: self.same_boot,
         };
-        Ok(Tail { segment, position, frontier, time_max_ns, report })
+        Ok(Tail { segment, position, frontier, time_max_ns, has_removed, report })
     }
 
     /// After a failed sync in this boot: brings everything from the checkpoint's segment on to the
@@ -500,10 +522,13 @@ impl<P: Platform> Recovery<'_, P> {
 
     /// Removes what lies behind the end: what is left of lost segments, and what a dead writer had
     /// prepared, which may hold anything behind its first slot after a power loss and is quickly
-    /// made again. From the highest down, so that a crash in between leaves no gap.
-    fn remove(&self, last: &Segment<Map<P>>) -> Result<(), P> {
+    /// made again. From the highest down, so that a crash in between leaves no gap. Whether there was
+    /// anything.
+    fn remove(&self, last: &Segment<Map<P>>) -> Result<bool, P> {
+        let mut removed = false;
         while let Some((_, id)) = segment_range(self.platform)?.filter(|(_, high)| *high > last.id)
         {
+            removed = true;
             let object = Object::Segment(id);
             remove_index(self.platform, id);
             match self.platform.storage().remove(&object) {
@@ -512,6 +537,6 @@ impl<P: Platform> Recovery<'_, P> {
                 Err(error) => return Err(Error::platform(object, Operation::Remove)(error)),
             }
         }
-        Ok(())
+        Ok(removed)
     }
 }

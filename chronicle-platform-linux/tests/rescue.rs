@@ -29,7 +29,7 @@ fn rescue(queue: &Queue, map: &LinuxMap, end: u64) -> Option<u64> {
 #[test]
 fn zeros_are_written_past_the_cache_because_blocks_that_were_never_written_hold_them_too() {
     let queue = Queue::new();
-    let mut map = queue.make(&segment(0), 2 * PIECE);
+    let map = queue.make(&segment(0), 2 * PIECE);
     for at in (0..PIECE).step_by(8) {
         map.store_words(at, &[at + 1]).unwrap();
     }
