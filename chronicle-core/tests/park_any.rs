@@ -193,18 +193,23 @@ fn a_ring_and_an_interruption_end_a_sleep() {
     let platform = many.homes.first().unwrap().platform();
     let mut park = ParkAny::new(platform.park());
     let doorbell = Doorbell::new();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(20));
-            doorbell.ring(&LinuxPark::new()).unwrap();
-        });
-        let begun = StdInstant::now();
+    // A slice is 100 ms. On a busy machine a sleeper may come late, but not ten times in a row.
+    let mut ended_early = |interrupted: bool| {
         let far = platform.clock().now().after(Duration::from_secs(20));
-        park.sleep(&platform, sleepers(&tailers), Some(&doorbell), || false, far).unwrap();
-        // A slice is 100 ms.
-        assert!(begun.elapsed() < Duration::from_millis(95), "{:?}", begun.elapsed());
+        let begun = StdInstant::now();
+        let interrupted = || interrupted;
+        park.sleep(&platform, sleepers(&tailers), Some(&doorbell), interrupted, far).unwrap();
+        begun.elapsed() < Duration::from_millis(95)
+    };
+    let rung = (0..10).any(|_| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                doorbell.ring(&LinuxPark::new()).unwrap();
+            });
+            ended_early(false)
+        })
     });
-    let begun = StdInstant::now();
-    park.sleep(&platform, sleepers(&tailers), Some(&doorbell), || true, Instant::NEVER).unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(95));
+    assert!(rung, "nobody heard the doorbell");
+    assert!((0..10).any(|_| ended_early(true)), "nobody heeded the interruption");
 }
