@@ -6,6 +6,7 @@
 //! is older than that note.
 
 use chronicle_format::{AGE_SAMPLES, AgeClock, AgeSample, SegmentId};
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::{Clock, Platform, Region, RegionMut};
 
 use crate::control::Control;
@@ -19,6 +20,7 @@ fn now<P: Platform, R: Region>(platform: &P, control: &Control<R>) -> AgeClock {
     let clock = platform.clock();
     let (monotonic_ns, boot) = (clock.now().as_nanos(), clock.boot());
     let clock_ns = match control.age_clock() {
+        _ if seeded(Mutant::AgeByWallClock) => clock.wall_ns(),
         Some(last) if last.boot == boot => {
             last.clock_ns.saturating_add(monotonic_ns.saturating_sub(last.monotonic_ns))
         }

@@ -555,6 +555,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
         if holds || self.is_poisoned() {
             self.remove_prepared();
         }
+        if seeded(Mutant::LockFileRemoved) {
+            let _ = self.platform.storage().remove(&Object::WriterLock);
+        }
     }
 }
 

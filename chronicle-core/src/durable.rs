@@ -233,7 +233,7 @@ impl<P: Platform> Syncer<P> {
         }
         self.segment = None;
         while let Some(retained) = self.retained.pop_front() {
-            if retained.segment.id == id {
+            if retained.segment.id == id && !seeded(Mutant::FlushOpensAnew) {
                 self.segment = Some(retained.segment);
                 return Ok(());
             }
@@ -277,7 +277,8 @@ impl<P: Platform> Syncer<P> {
             durable: self.durable,
         };
         let [even, odd] = CHECKPOINT_SLOTS;
-        let at = if self.generation.is_multiple_of(2) { even } else { odd };
+        let first = self.generation.is_multiple_of(2) || seeded(Mutant::CheckpointSingleSlot);
+        let at = if first { even } else { odd };
         self.checkpoint.store_bytes(at as u64, &checkpoint.encode());
     }
 

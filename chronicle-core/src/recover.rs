@@ -110,6 +110,9 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         // After a failed sync the medium decides, as after a power loss.
         same_boot: control.writer_boot() == boot && !poisoned,
     };
+    if seeded(Mutant::RecoveryTrustedEarly) {
+        control.set_writer_boot(boot);
+    }
     if poisoned {
         recovery.rescue(durable.segment)?;
     } else if !seeded(Mutant::OpenNamesNotSynced) {
@@ -261,7 +264,11 @@ impl<P: Platform> Recovery<'_, P> {
                 self.sync(&segment)?;
             }
         }
-        let words_cleared = record::clear(&mut segment.region, offset, frontier);
+        let words_cleared = if seeded(Mutant::RecoveryKeepsTail) {
+            0
+        } else {
+            record::clear(&mut segment.region, offset, frontier)
+        };
         let report = RecoveryReport {
             epoch,
             end: position,

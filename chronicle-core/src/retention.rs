@@ -291,6 +291,7 @@ fn plan<P: Platform, R: Region>(
                     failed = Some(error);
                     return;
                 }
+                Err(_) if seeded(Mutant::UnreadableReaderIgnored) => return,
                 // It may be anywhere, so it holds everything until somebody looks after it.
                 Err(_) => (oldest, true),
             };

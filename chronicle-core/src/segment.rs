@@ -207,6 +207,11 @@ fn create_segment<P: Platform>(
     start: &SegmentStart,
 ) -> Result<Segment<<P::Storage as Storage>::Map>, P> {
     let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
+    if seeded(Mutant::NextNamedUnstarted) {
+        let segment = publish_segment(platform, id, header, staged)?;
+        segment.begin(start);
+        return Ok(segment);
+    }
     staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
     publish_segment(platform, id, header, staged)
 }

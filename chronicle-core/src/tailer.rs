@@ -10,6 +10,7 @@ pub use options::{TailOptions, Visibility};
 pub use park_any::{NotifyView, ParkAny, Sleeper};
 
 use chronicle_format::{Object, Position, RecordHeader, SEG_DATA_OFFSET, Seal, TypeId};
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{ErrorKind, Platform, Storage};
@@ -255,6 +256,9 @@ impl<P: Platform> Tailer<P> {
                     return Ok(None);
                 }
                 Slot::Record(record) => {
+                    if seeded(Mutant::CursorMovedUnchecked) {
+                        self.offset = record.end();
+                    }
                     let region = &self.segment.region;
                     let expected = self.seq;
                     match step(region, self.sealing, &record, &mut self.seq, &mut self.epoch) {
@@ -464,6 +468,9 @@ impl<P: Platform> Tailer<P> {
         let slot = seal::classify(word, self.offset, self.geometry.size, committed)
             .map_err(Error::format(self.segment.object()))?;
         match slot {
+            EmptySlot::Nothing if seeded(Mutant::NextEnteredUnsealed) && self.advance().is_ok() => {
+                Ok(true)
+            }
             EmptySlot::Nothing => self.check_durable(),
             EmptySlot::Filled => Ok(true),
             EmptySlot::EndOfSegment => self.advance().map(|()| true),

@@ -9,8 +9,14 @@
 
 mod support;
 
-use chronicle_core::{Appender, Error, Start, WriteOptions};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use chronicle_core::{Appender, Error, NoSupply, Site, Start, WriteOptions};
+use chronicle_format::SegmentStart;
 use support::clock::Timed;
+use support::faulty::{Call, Faults, Faulty};
+use support::probes::At;
 use support::{Home, TYPE, assert_holds, drain, payload};
 
 #[test]
@@ -265,4 +271,51 @@ fn the_time_of_a_batch_belongs_to_its_records_and_not_to_what_came_before_a_roll
     assert!(tailer.seek_timestamp(20).unwrap().found);
     assert_eq!(tailer.next().unwrap().map(|message| message.seq), Some(1));
     assert_eq!(tailer.seek_timestamp(10).unwrap_err(), Error::FellBehind { oldest: 1 });
+}
+
+/// Whoever sees a seal goes on behind it and never comes back.
+#[test]
+fn at_a_seal_every_record_before_it_is_there() {
+    let home = Home::with_queue(4096);
+    let seen = Cell::new(0);
+    let look = || {
+        let messages = home.read_all();
+        assert_eq!(messages.last().map(|(seq, _)| seq + 1), Some(messages.len() as u64));
+        seen.set(messages.len());
+    };
+    let mut appender = Appender::open_with(
+        home.platform(),
+        WriteOptions::default(),
+        At(Site::Sealed, look),
+        NoSupply,
+    )
+    .unwrap();
+    let payloads: Vec<_> = (0..200).map(payload).collect();
+    for batch in payloads.chunks(50) {
+        appender.append_all(TYPE, batch.iter().map(Vec::as_slice)).unwrap();
+    }
+    assert!(seen.get() > 100, "{} seen at the last seal", seen.get());
+    assert_holds(&home.read_all(), 200);
+}
+
+#[test]
+fn a_segment_that_has_its_name_is_started() {
+    let home = Home::with_queue(4096);
+    let faults = Faults::default();
+    let platform = Faulty::new(|| home.platform(), &faults);
+    let mut appender = Appender::open(platform, WriteOptions::default()).unwrap();
+    let path = home.path().to_owned();
+    let named = Rc::new(Cell::new(0));
+    let count = Rc::clone(&named);
+    faults.watch(Call::Publish, move || {
+        count.set(count.get() + 1);
+        let bytes = std::fs::read(path.join(format!("{:09}.q", count.get()))).unwrap();
+        let start = SegmentStart::decode(bytes.first_chunk().unwrap()).unwrap();
+        assert!(start.is_some_and(|start| start.first_seq > 0), "segment {}", count.get());
+    });
+    for number in 0..200 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    assert!(named.get() > 2);
+    assert_eq!(named.get(), appender.position().segment.get());
 }

@@ -250,3 +250,19 @@ fn the_last_number_there_is_ends_a_log_as_a_bad_record() {
         "{refused:?}"
     );
 }
+
+/// As a writer leaves it that was killed in the middle of it, and nobody has opened the queue since.
+#[test]
+fn a_hint_that_stays_torn_holds_nobody_up() {
+    let home = filled(300);
+    home.write_at("control.meta", control::SEGMENT_GEN as u64, &7u32.to_le_bytes());
+    let path = home.path().to_owned();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let platform = || platform(&path);
+        let inspected = Inspection::of(&platform()).unwrap().head.position.seq;
+        let opened = Appender::open(platform(), WriteOptions::default()).unwrap().next_seq();
+        let _ = told.send((inspected, opened));
+    });
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)).unwrap(), (300, 300));
+}

@@ -18,8 +18,8 @@ use chronicle_core::{
     SegmentSize, TailOptions, Tailer, Visibility, WaitOutcome, WaitStrategy, Watermark, Watermarks,
     WriteOptions, apply_retention, create,
 };
-use chronicle_format::CHECKPOINT_FILE_SIZE;
 use chronicle_format::layout::control;
+use chronicle_format::{CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint};
 use chronicle_platform_linux::LinuxPlatform;
 use chronicle_sync::{Clock, ErrorKind, Instant};
 use support::faulty::{Call, Faults, Faulty, FaultyError};
@@ -498,4 +498,49 @@ fn a_position_is_brought_to_the_medium_by_one_sync_and_only_where_there_is_one()
     faults.fail(Call::Sync, 0, ErrorKind::Io);
     assert!(matches!(tailer.sync_position(), Err(Error::Platform { .. })));
     assert!(matches!(home.tailer().sync_position(), Err(Error::NotRegistered)));
+}
+
+/// A slot lies in one sector, which media write whole as a rule: but nothing here rests on that.
+#[test]
+fn a_checkpoint_that_was_torn_while_it_was_stored_leaves_the_one_before() {
+    let home = Home::with_queue(4096);
+    let mut count = 0;
+    for _ in 0..4 {
+        let mut appender = home.appender();
+        let segment = appender.position().segment;
+        while appender.position().segment == segment {
+            append(&mut appender, count, count + 1);
+            count += 1;
+        }
+        // Stores the checkpoint, because the segment is another one.
+        appender.flush().unwrap();
+        drop(appender);
+        let slot = |at: usize| {
+            let bytes = home.read_at("checkpoint.meta", at as u64, Checkpoint::SIZE);
+            Checkpoint::decode(&bytes.try_into().unwrap()).ok().map(|slot| (slot.generation, at))
+        };
+        let (_, newest) = CHECKPOINT_SLOTS.map(slot).into_iter().flatten().max().unwrap();
+        home.write_at("checkpoint.meta", newest as u64 + 16, &[0xff; 16]);
+        home.forget_boot();
+    }
+    drop(home.appender());
+    assert_holds(&home.read_all(), count);
+}
+
+/// The system tells of a write that failed whoever had the file open then, and perhaps nobody else.
+#[test]
+fn a_flush_over_rolls_syncs_what_was_open_all_the_time() {
+    let home = Home::with_queue(4096);
+    let faults = Faults::default();
+    let mut appender = faulty(&home, &faults);
+    append(&mut appender, 0, 1);
+    appender.flush().unwrap();
+    let mut count = 1;
+    while appender.position().segment.get() < 3 {
+        append(&mut appender, count, count + 1);
+        count += 1;
+    }
+    let before = faults.count(Call::Open);
+    appender.flush().unwrap();
+    assert_eq!(faults.count(Call::Open) - before, 1, "the one that is being written to");
 }

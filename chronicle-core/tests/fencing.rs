@@ -9,11 +9,13 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::os::unix::fs::MetadataExt;
 
 use chronicle_core::{Appender, Error, NoSupply, Probe, Site, WriteOptions};
 use chronicle_format::layout::control;
 use chronicle_platform_linux::LinuxPlatform;
+use support::probes::At;
 use support::{Home, TYPE, assert_holds, payload};
 
 fn append(appender: &mut Appender<LinuxPlatform>, from: u64, to: u64) {
@@ -127,4 +129,42 @@ fn what_is_appended_while_a_successor_looks_for_the_end_is_kept() {
 fn a_roll_while_a_successor_looks_for_the_end_is_kept() {
     appended_meanwhile(&[3900]);
     appended_meanwhile(&[3900, 3900, 10]);
+}
+
+/// Between the commit and the look at the epoch behind it.
+#[test]
+fn a_writer_that_loses_the_queue_while_it_appends_is_told() {
+    let home = Home::with_queue(4096);
+    let new = RefCell::new(None);
+    let is_due = Cell::new(false);
+    let take_over = || {
+        if is_due.take() {
+            new.replace(Some(taken_over(&home)));
+        }
+    };
+    let probe = At(Site::Published, take_over);
+    let mut old =
+        Appender::open_with(home.platform(), WriteOptions::default(), probe, NoSupply).unwrap();
+    old.append(TYPE, &payload(0)).unwrap();
+    is_due.set(true);
+    let (mine, refused) = (old.epoch(), old.append(TYPE, &payload(1)).unwrap_err());
+    let mut new = new.take().unwrap();
+    assert_eq!(refused, Error::Fenced { mine, current: new.epoch() });
+    // It was in flight, and is part of the log: the new writer found it.
+    append(&mut new, 2, 10);
+    assert_holds(&home.read_all(), 10);
+}
+
+/// Who has it open and waits for nothing but the lock must get the one that everybody else looks at.
+#[test]
+fn the_lock_file_is_the_same_one_for_good() {
+    let home = Home::with_queue(4096);
+    let inode = || std::fs::metadata(home.file("writer.lock")).unwrap().ino();
+    let first = home.appender();
+    let before = inode();
+    assert!(matches!(home.try_appender(), Err(Error::WriterAlreadyActive { .. })));
+    drop(first);
+    assert_eq!(inode(), before);
+    drop(home.appender());
+    assert_eq!(inode(), before);
 }

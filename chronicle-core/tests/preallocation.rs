@@ -11,12 +11,15 @@ mod support;
 
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use chronicle_core::{
-    Appender, NoProbe, PreparedSegment, SegmentId, Supply, WriteOptions, prepare_segment,
+    Appender, NoProbe, NoSupply, PreparedSegment, SegmentId, Site, Supply, WriteOptions,
+    prepare_segment,
 };
 use chronicle_platform_linux::LinuxPlatform;
+use support::probes::At;
 use support::{Home, TYPE, assert_holds, payload};
 
 const SIZE: u64 = 65536;
@@ -163,4 +166,31 @@ fn what_a_dead_writer_had_prepared_is_made_anew() {
     let more = fill_up_to(&mut appender, 4);
     assert!(more > count);
     assert_holds(&home.read_all(), more);
+}
+
+/// That the next segment is there proves nothing: its writer may have died before it went there.
+#[test]
+fn a_reader_waits_at_the_end_of_an_open_segment_whatever_lies_behind_it() {
+    let home = Home::with_queue(4096);
+    let mut tailer = home.tailer();
+    let dies = At(Site::NextPublished, || panic!("killed"));
+    let mut appender =
+        Appender::open_with(home.platform(), WriteOptions::default(), dies, NoSupply).unwrap();
+    let mut count = 0;
+    let filling = catch_unwind(AssertUnwindSafe(|| {
+        loop {
+            appender.append(TYPE, &[7; 600]).unwrap();
+            count += 1;
+        }
+    }));
+    assert!(filling.is_err() && inode(&home, 1).is_some());
+    drop(appender);
+    for seq in 0..count {
+        assert_eq!(tailer.next().unwrap().unwrap().seq, seq);
+    }
+    assert!(tailer.next().unwrap().is_none());
+    let mut appender = home.appender();
+    assert_eq!(appender.append(TYPE, b"small enough").unwrap(), count);
+    assert_eq!(appender.position().segment.get(), 0);
+    assert_eq!(tailer.next().unwrap().unwrap().payload, b"small enough");
 }

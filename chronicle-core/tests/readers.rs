@@ -227,3 +227,24 @@ fn a_position_behind_the_epoch_record_of_a_segment_that_a_power_loss_took_is_div
     }
     assert!(matches!(home.named("r").map(drop), Err(Error::Diverged { seq: 2, .. })));
 }
+
+/// A reader that has seen its writer die knows nothing of the next one, which may be at work already.
+#[test]
+fn a_reader_whose_writer_died_leaves_the_log_to_the_next_one() {
+    let home = Home::with_queue(4096);
+    let mut appender = home.appender();
+    for number in 0..5 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    drop(appender);
+    let before = std::fs::read(home.file("000000000.q")).unwrap();
+    let mut tailer = home.tailer();
+    assert_eq!(drain(&mut tailer).len(), 5);
+    let until = in_time(&home, Duration::from_secs(20));
+    let outcome = tailer.wait(WaitStrategy::Park, until, Some(Duration::from_millis(10))).unwrap();
+    assert_eq!(outcome, WaitOutcome::Writer(WriterStatus::Dead));
+    let after = std::fs::read(home.file("000000000.q")).unwrap();
+    assert!(after == before, "the reader stored to the segment");
+    home.appender().append(TYPE, &payload(5)).unwrap();
+    assert_eq!(tailer.next().unwrap().unwrap().seq, 5);
+}

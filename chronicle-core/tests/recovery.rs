@@ -9,8 +9,14 @@
 
 mod support;
 
-use chronicle_core::{Damage, Error, Fault, FormatError, SegmentId, SegmentSize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use chronicle_core::{
+    Appender, Damage, Error, Fault, FormatError, NoSupply, SegmentId, SegmentSize, Site,
+    WriteOptions,
+};
 use chronicle_format::layout;
+use support::probes::At;
 use support::{Home, TYPE, assert_holds, payload};
 
 const FIRST: &str = "000000000.q";
@@ -110,7 +116,11 @@ fn damage_below_the_durable_watermark_is_refused_and_nothing_changes() {
         tailer.next().unwrap().unwrap();
     }
     for _ in 0..2 {
-        assert!(matches!(tailer.next(), Err(Error::Damaged(_))), "a reader stays where it is");
+        let refused = tailer.next().unwrap_err();
+        let Error::Damaged(Damage { offset: at, seq, fault, .. }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((at, seq, fault), (offset, 12, Fault::Checksum), "a reader stays where it is");
     }
 }
 
@@ -428,5 +438,33 @@ fn files_of_the_wrong_size_are_refused_without_a_signal() {
             matches!(&refused, Error::Format { source: FormatError::WrongSize { .. }, .. }),
             "{file} {length}: {refused:?}"
         );
+    }
+}
+
+/// Cut off where it begins to change the segments, and where it has changed them, after a power loss
+/// that took a record and left segments behind it.
+#[test]
+fn a_recovery_that_was_cut_off_comes_to_the_same_end_the_next_time() {
+    let after_power_loss = || {
+        let home = filled(4096, 200);
+        home.write_at("000000002.q", 64, &[0; 32]);
+        home.forget_boot();
+        home
+    };
+    let end = after_power_loss().appender().recovery().end;
+    for site in [Site::Clearing, Site::TakingOver] {
+        let home = after_power_loss();
+        let dies = At(site, || panic!("killed"));
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            Appender::open_with(home.platform(), WriteOptions::default(), dies, NoSupply).map(drop)
+        }));
+        assert!(opened.is_err(), "it did not come to {site:?}");
+        let mut appender = home.appender();
+        let found = appender.recovery().end;
+        assert_eq!((found.segment, found.offset, found.seq), (end.segment, end.offset, end.seq));
+        for number in end.seq..end.seq + 100 {
+            appender.append(TYPE, &payload(number)).unwrap();
+        }
+        assert_holds(&home.read_all(), end.seq + 100);
     }
 }

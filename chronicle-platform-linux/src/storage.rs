@@ -7,6 +7,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use chronicle_sync::format::{FileName, ObjectName, READERS_DIRECTORY};
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::{
     Durability, Error, ErrorKind, LockState, Object, ObjectKind, Region, RegionMut, Stage, Storage,
 };
@@ -398,7 +399,12 @@ impl Temporary {
     /// step: to look first and rename then would replace what came in between.
     fn publish(&mut self, object: &FileName) -> Result<(), LinuxError> {
         let (at, from, to) = (self.directory.as_fd(), self.name.as_str(), object.as_str());
-        let renamed = Call::Rename.make(|| renameat_with(at, from, at, to, RenameFlags::NOREPLACE));
+        let flags = if seeded(Mutant::PublishReplaces) {
+            RenameFlags::empty()
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        let renamed = Call::Rename.make(|| renameat_with(at, from, at, to, flags));
         match renamed {
             // rename(2), RENAME_NOREPLACE: the file system or the kernel does not have it. A link
             // does not replace anything either; the temporary name goes when `self` is dropped.

@@ -5,6 +5,7 @@
 
 use chronicle_format::{CrcState, RecordHeader};
 
+use crate::mutation::{Mutant, seeded};
 use crate::primitive::{AtomicU64, Ordering};
 
 /// A way to compute CRC-32C, chosen once when a queue is opened.
@@ -91,8 +92,16 @@ impl Checksum {
         rest: &[u8],
     ) -> u32 {
         // The header as its checksum sees it: the checksum's own half of the first word is zero.
-        let [first, second, third] = header.words();
-        let header = [length + 1, first, second, third];
+        let [mut first, mut second, third] = header.words();
+        let mut length_plus_one = length + 1;
+        if seeded(Mutant::ChecksumWithoutLength) {
+            length_plus_one = 1;
+        } else if seeded(Mutant::ChecksumWithoutSeq) {
+            second = 0;
+        } else if seeded(Mutant::ChecksumWithoutEpoch) {
+            first = u64::from(first as u32);
+        }
+        let header = [length_plus_one, first, second, third];
         let register = seed.register();
         match self.0 {
             Kind::Table => table(register, header, payload, rest),

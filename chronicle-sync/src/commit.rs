@@ -30,6 +30,10 @@ pub fn publish(
         // ORDER: Relaxed is enough, the Release store of `commit` below carries it.
         next.store(CommitWord::EMPTY.bits(), Ordering::Relaxed);
     }
+    if seeded(Mutant::CommitBeforeChecksum) {
+        // The lower half is the length.
+        commit.store(word.bits() & u64::from(u32::MAX), Ordering::Release);
+    }
     let order =
         if seeded(Mutant::CommitStoreRelaxed) { Ordering::Relaxed } else { Ordering::Release };
     // ORDER: Release, with the Acquire fence in `observe`: payload, header and the cleared word

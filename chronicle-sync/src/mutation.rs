@@ -1,15 +1,39 @@
-//! Seeded faults: one per fence, ordering and order of steps that the algorithms rest on.
+//! Seeded faults: one per fence, ordering and order of steps that the algorithms rest on, and one per
+//! decision of the engine that a promise rests on.
 //!
 //! In every ordinary build the question "is this fault seeded?" is the constant `false` and nothing
 //! of it is left. Under `cfg(chronicle_loom)` or `cfg(chronicle_mutants)` one fault at a time can be
-//! switched on, and what is named for it must then fail, a model of `verify/loom` or the simulator of
-//! `verify/sim`: that is how they are shown to see what they claim to check.
+//! switched on, and what is named for it must then fail, a model of `verify/loom`, the simulator of
+//! `verify/sim` or a test: that is how they are shown to see what they claim to check. The list that
+//! people read is in `docs/verification.md`.
 
-/// What [`Mutant::model`] says of the faults that the simulator must find.
-pub const SIMULATOR: &str = "sim";
+use Killer::{Model, Nobody, Simulator, Test};
+
+/// Who must see a seeded fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Killer {
+    /// The model of `verify/loom` with this number.
+    Model(&'static str),
+    /// The explorer of `verify/sim`.
+    Simulator,
+    /// A test of `chronicle-core`. It runs with the fault's name in [`VARIABLE`].
+    Test {
+        /// The file in `chronicle-core/tests`, without its extension.
+        file: &'static str,
+        /// The function.
+        name: &'static str,
+    },
+    /// There is no fault to be seen.
+    Nobody,
+}
+
+/// The variable of the environment that names a fault for a whole process and its children, in
+/// builds that have faults at all. It is read once.
+pub const VARIABLE: &str = "CHRONICLE_MUTANT";
 
 macro_rules! mutants {
-    ($($(#[$doc:meta])* $name:ident => $model:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident => $killer:expr,)*) => {
         /// A fault that can be seeded.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
@@ -18,7 +42,7 @@ macro_rules! mutants {
         }
 
         impl Mutant {
-            /// All faults.
+            /// All faults, and [`Nothing`](Self::Nothing).
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The fault's name.
@@ -29,168 +53,249 @@ macro_rules! mutants {
                 }
             }
 
-            /// The model that must fail when the fault is seeded, or [`SIMULATOR`].
+            /// What must fail when the fault is seeded.
             #[must_use]
-            pub const fn model(self) -> &'static str {
+            pub const fn killer(self) -> Killer {
                 match self {
-                    $(Self::$name => $model,)*
+                    $(Self::$name => $killer,)*
                 }
             }
         }
     };
 }
 
+const fn test(file: &'static str, name: &'static str) -> Killer {
+    Test { file, name }
+}
+
 mutants! {
     /// The commit word is stored Relaxed.
-    CommitStoreRelaxed => "L1",
+    CommitStoreRelaxed => Model("L1"),
     /// The commit word is loaded without an Acquire fence behind it.
-    CommitLoadRelaxed => "L1",
+    CommitLoadRelaxed => Model("L1"),
     /// The commit word is stored before the payload.
-    CommitBeforePayload => "L1",
+    CommitBeforePayload => Model("L1"),
+    /// The commit word is stored in two pieces: the length, then the checksum.
+    CommitBeforeChecksum => Model("L1"),
     /// The writer looks for sleepers without a barrier behind its publication.
-    NotifyNoWriterBarrier => "L2",
+    NotifyNoWriterBarrier => Model("L2"),
     /// The sleeper looks for records without a barrier behind its flag.
-    NotifyNoSleeperBarrier => "L2",
+    NotifyNoSleeperBarrier => Model("L2"),
     /// The sleeper does not look again once it has raised its flag.
-    NotifyNoRecheck => "L2",
+    NotifyNoRecheck => Model("L2"),
     /// The sleeper samples the notify sequence after it has looked again.
-    NotifySampledLate => "L2",
+    NotifySampledLate => Model("L2"),
     /// The writer wakes without moving the notify sequence.
-    NotifySeqNotMoved => "L2",
+    NotifySeqNotMoved => Model("L2"),
     /// The writer takes the flag down after it has woken instead of before.
-    NotifyFlagClearedLate => "L2",
+    NotifyFlagClearedLate => Model("L2"),
     /// The sleeper samples the notify sequence Relaxed.
-    NotifySampleRelaxed => "L2",
+    NotifySampleRelaxed => Model("L2"),
     /// The writer moves the notify sequence Relaxed.
-    NotifyStepRelaxed => "L2",
+    NotifyStepRelaxed => Model("L2"),
     /// Whoever sleeps on many words does not look again once it has raised its flags.
-    NotifyAnyNoRecheck => "L2",
+    NotifyAnyNoRecheck => Model("L2"),
     /// Whoever waits for many sleeps on the first word only.
-    NotifyAnyFirstOnly => "L2",
+    NotifyAnyFirstOnly => Model("L2"),
     /// The relay does not ring for a word that it sees for the first time.
-    NotifyRelayFirstSilent => "L2",
+    NotifyRelayFirstSilent => Model("L2"),
     /// The relay sleeps on what the word holds by then, not on what it rang for.
-    NotifyRelaySampledLate => "L2",
+    NotifyRelaySampledLate => Model("L2"),
     /// The relay moves the doorbell's sequence only if somebody sleeps.
-    NotifyRingUnannounced => "L2",
+    NotifyRingUnannounced => Model("L2"),
     /// No Release fence behind the odd generation.
-    SeqlockNoReleaseFence => "L3",
+    SeqlockNoReleaseFence => Model("L3"),
     /// No Acquire fence before the second look at the generation.
-    SeqlockNoAcquireFence => "L3",
+    SeqlockNoAcquireFence => Model("L3"),
     /// The first look at the generation is Relaxed.
-    SeqlockRelaxedBegin => "L3",
+    SeqlockRelaxedBegin => Model("L3"),
     /// The even generation is stored Relaxed.
-    SeqlockRelaxedEnd => "L3",
+    SeqlockRelaxedEnd => Model("L3"),
     /// A reader takes the words while the generation is odd.
-    SeqlockOddAccepted => "L3",
+    SeqlockOddAccepted => Model("L3"),
     /// The segment is sealed before its last record is committed.
-    SealBeforeLastCommit => "L4",
+    SealBeforeLastCommit => Model("L4"),
     /// The reader moves on at a seal without a second look at its slot.
-    SealNoSecondLook => "L4",
+    SealNoSecondLook => Model("L4"),
     /// The seal is loaded Relaxed.
-    SealLoadRelaxed => "L4",
+    SealLoadRelaxed => Model("L4"),
     /// The seal is stored Relaxed.
-    SealStoreRelaxed => "L4",
+    SealStoreRelaxed => Model("L4"),
     /// The wait does not count a seal as something to wake for.
-    WaitIgnoresRoll => "L5",
+    WaitIgnoresRoll => Model("L5"),
     /// The remover looks at positions without a barrier behind its announcement.
-    RetentionNoRemoverBarrier => "L6",
+    RetentionNoRemoverBarrier => Model("L6"),
     /// The remover does not look at positions again once it has announced how far it goes.
-    RetentionNoRescan => "L6",
+    RetentionNoRescan => Model("L6"),
     /// The announcement goes back below what was removed.
-    RetentionFloorLowered => "L6",
+    RetentionFloorLowered => Model("L6"),
     /// The joining reader looks at the announcement without a barrier behind its position.
-    RetentionNoJoinerBarrier => "L6",
+    RetentionNoJoinerBarrier => Model("L6"),
     /// The epoch is begun by a load and a store.
-    LeasePlainBegin => "L7",
+    LeasePlainBegin => Model("L7"),
     /// The epoch that is begun is the one that was in force.
-    LeaseEpochReused => "L7",
+    LeaseEpochReused => Model("L7"),
     /// The writer does not look at the epoch before it stores a record.
-    LeaseUnchecked => "L7",
+    LeaseUnchecked => Model("L7"),
     /// The writer does not look at the epoch behind a record.
-    LeaseNotRechecked => "L7",
+    LeaseNotRechecked => Model("L7"),
     /// The writer looks at the epoch without a barrier behind its record.
-    LeaseNoHolderBarrier => "L7",
+    LeaseNoHolderBarrier => Model("L7"),
     /// Who takes over looks for records without a barrier behind its epoch.
-    LeaseNoTakerBarrier => "L7",
+    LeaseNoTakerBarrier => Model("L7"),
     /// Who takes over does not look for records again once it has begun its epoch.
-    LeaseNoRescan => "L7",
+    LeaseNoRescan => Model("L7"),
     /// Who takes over clears what lies behind the end before it begins its epoch.
-    LeaseClearedEarly => "L7",
+    LeaseClearedEarly => Model("L7"),
     /// Records of any epoch are taken for ones of the epoch in force.
-    LeaseEpochUnheeded => "L7",
+    LeaseEpochUnheeded => Model("L7"),
     /// The writer that finds its epoch ended looks for the reason without an Acquire fence.
-    LeaseReasonUnordered => "L7",
+    LeaseReasonUnordered => Model("L7"),
     /// What was made for another tag is taken.
-    HandoffStaleTaken => "L8",
+    HandoffStaleTaken => Model("L8"),
     /// A thing is handed over although it is not wanted any more.
-    HandoffPutUnchecked => "L8",
+    HandoffPutUnchecked => Model("L8"),
     /// The taker looks at the state Relaxed.
-    HandoffTakeRelaxed => "L8",
+    HandoffTakeRelaxed => Model("L8"),
     /// The same slot is written every time.
-    SlotsAlwaysFirst => "L9",
+    SlotsAlwaysFirst => Model("L9"),
     /// A slot is taken without its checksum.
-    SlotsUnchecked => "L9",
+    SlotsUnchecked => Model("L9"),
     /// The word behind the record is cleared after the commit.
-    NextClearedAfterCommit => "L10",
+    NextClearedAfterCommit => Model("L10"),
     /// The word behind the record is not cleared.
-    NextNotCleared => "L10",
+    NextNotCleared => Model("L10"),
     /// A reader of torn words tries again until they are whole.
-    SeqlockSpinsOn => "L11",
+    SeqlockSpinsOn => Model("L11"),
     /// A reader of torn words makes their generation even.
-    SeqlockReaderMends => "L11",
+    SeqlockReaderMends => Model("L11"),
     /// A reader at the end of an open segment seals it.
-    SealByReader => "L11",
+    SealByReader => Model("L11"),
     /// The watermark moves before the sync that makes it true.
-    WatermarkBeforeSync => "L12",
+    WatermarkBeforeSync => Model("L12"),
     /// The watermark moves although the sync failed.
-    WatermarkAfterFailedSync => "L12",
+    WatermarkAfterFailedSync => Model("L12"),
     /// The watermark is stored Relaxed.
-    WatermarkStoreRelaxed => "L12",
+    WatermarkStoreRelaxed => Model("L12"),
     /// The watermark is taken without a look at its complement.
-    WatermarkUnchecked => "L12",
+    WatermarkUnchecked => Model("L12"),
     /// A watermark that was left between two values counts as none.
-    WatermarkLeftUnknown => "L12",
+    WatermarkLeftUnknown => Model("L12"),
     /// Of the two values of a watermark that was left, the higher one counts.
-    WatermarkLeftHigher => "L12",
+    WatermarkLeftHigher => Model("L12"),
     /// The checksums of records do not begin with the segment's salt.
-    ChecksumUnsalted => "sim",
+    ChecksumUnsalted => Simulator,
     /// A queue's first segment gets its name before it is on the medium.
-    FirstSegmentNotSynced => "sim",
+    FirstSegmentNotSynced => Simulator,
     /// The new epoch is not synced before records carry it.
-    EpochNotSynced => "sim",
+    EpochNotSynced => Simulator,
     /// Names are not synced when a writer opens.
-    OpenNamesNotSynced => "sim",
+    OpenNamesNotSynced => Simulator,
     /// Recovery begins at the hint.
-    RecoveryFromHint => "sim",
+    RecoveryFromHint => Simulator,
     /// Recovery takes records without their checksums.
-    RecoveryUnchecked => "sim",
+    RecoveryUnchecked => Simulator,
     /// Recovery cuts below the durable watermark.
-    RecoveryCutsDurable => "sim",
+    RecoveryCutsDurable => Simulator,
     /// Recovery takes what it found for durable.
-    RecoveryMovesWatermark => "sim",
+    RecoveryMovesWatermark => Simulator,
     /// Recovery leaves the seal of the segment in which the log ends.
-    RecoveryKeepsSeal => "sim",
+    RecoveryKeepsSeal => Simulator,
     /// Recovery appends behind a seal whose removal is not on the medium.
-    UnsealNotSynced => "sim",
+    UnsealNotSynced => Simulator,
     /// The watermark is stored and synced before the data is.
-    WatermarkBeforeData => "sim",
+    WatermarkBeforeData => Simulator,
     /// A flush goes on behind a failed sync.
-    FailedSyncIgnored => "sim",
+    FailedSyncIgnored => Simulator,
     /// A failed sync is tried again.
-    FailedSyncRetried => "sim",
+    FailedSyncRetried => Simulator,
     /// A flush does not sync names.
-    FlushNamesNotSynced => "sim",
+    FlushNamesNotSynced => Simulator,
     /// A flush does not sync the segments before the one that is being written to.
-    FlushSealedNotSynced => "sim",
+    FlushSealedNotSynced => Simulator,
     /// A segment is removed before the one behind it is on the medium.
-    RetentionNotSynced => "sim",
+    RetentionNotSynced => Simulator,
     /// The segment that a reader is in is removed too.
-    RetentionRemovesOneMore => "sim",
+    RetentionRemovesOneMore => Simulator,
     /// The name of a reader is not synced when it registers.
-    ReaderNameNotSynced => "sim",
+    ReaderNameNotSynced => Simulator,
     /// A reader goes on in the epoch of its position, whatever records of the queue are there now.
-    ReaderEpochKept => "sim",
+    ReaderEpochKept => Simulator,
+    /// The checksums of records leave their length out.
+    ChecksumWithoutLength => test(
+        "checksums",
+        "a_record_whose_length_rotted_is_not_given_out_shorter",
+    ),
+    /// The checksums of records leave their sequence number out.
+    ChecksumWithoutSeq => test("checksums", "a_gap_whose_number_rotted_is_damage"),
+    /// The checksums of records leave their epoch out.
+    ChecksumWithoutEpoch => test("checksums", "a_gap_whose_epoch_rotted_is_damage"),
+    /// Recovery leaves what lies behind the end of the log.
+    RecoveryKeepsTail => test(
+        "recovery",
+        "records_behind_a_hole_never_come_back",
+    ),
+    /// Recovery says that the words of another boot are this one's before it has made them so.
+    RecoveryTrustedEarly => test(
+        "recovery",
+        "a_recovery_that_was_cut_off_comes_to_the_same_end_the_next_time",
+    ),
+    /// The checkpoint is stored over the only one that there is.
+    CheckpointSingleSlot => test(
+        "durability",
+        "a_checkpoint_that_was_torn_while_it_was_stored_leaves_the_one_before",
+    ),
+    /// A flush opens segments anew that were open since they were written to.
+    FlushOpensAnew => test(
+        "durability",
+        "a_flush_over_rolls_syncs_what_was_open_all_the_time",
+    ),
+    /// A segment is sealed behind the records of a batch before they are published.
+    BatchSealedEarly => test(
+        "append",
+        "at_a_seal_every_record_before_it_is_there",
+    ),
+    /// A new segment gets its name before its start is in it.
+    NextNamedUnstarted => test("append", "a_segment_that_has_its_name_is_started"),
+    /// A reader goes on in the next segment because it exists.
+    NextEnteredUnsealed => test(
+        "preallocation",
+        "a_reader_waits_at_the_end_of_an_open_segment_whatever_lies_behind_it",
+    ),
+    /// A reader tries for ever to read words that are torn.
+    SeqlockReadUnbounded => test("damage", "a_hint_that_stays_torn_holds_nobody_up"),
+    /// A reader moves before it has looked whether the record is whole.
+    CursorMovedUnchecked => test(
+        "recovery",
+        "damage_below_the_durable_watermark_is_refused_and_nothing_changes",
+    ),
+    /// A reader seals the segment of a writer that died.
+    ReaderSealsForDeadWriter => test(
+        "readers",
+        "a_reader_whose_writer_died_leaves_the_log_to_the_next_one",
+    ),
+    /// Segments age by the wall clock.
+    AgeByWallClock => test(
+        "retention_age",
+        "steps_of_the_wall_clock_within_a_boot_change_nothing",
+    ),
+    /// A reader whose file is damaged holds nothing.
+    UnreadableReaderIgnored => test(
+        "retention",
+        "a_reader_whose_file_is_damaged_holds_everything_and_is_named",
+    ),
+    /// The lock file is removed when a writer closes.
+    LockFileRemoved => test(
+        "fencing",
+        "the_lock_file_is_the_same_one_for_good",
+    ),
+    /// A file that gets its name replaces the one that has it.
+    PublishReplaces => test(
+        "preallocation",
+        "open_or_create_preserves_preallocated",
+    ),
+    /// No fault: who says that it saw this one is not to be believed about the others.
+    Nothing => Nobody,
 }
 
 /// Whether `mutant` is the fault that is switched on: never, in ordinary builds.
@@ -208,15 +313,22 @@ pub use selection::{is_selected, seeded, select};
 mod selection {
     #![allow(clippy::disallowed_types, reason = "chosen before a model runs; no part of the model")]
 
+    extern crate std;
+
     use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::io::Write;
 
-    use super::Mutant;
+    use super::{Mutant, VARIABLE};
 
-    static SELECTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+    const NONE: usize = usize::MAX;
+    /// Nobody has asked yet.
+    const UNREAD: usize = usize::MAX - 1;
+
+    static SELECTED: AtomicUsize = AtomicUsize::new(UNREAD);
 
     /// Switches one fault on for this process, or all off.
     pub fn select(mutant: Option<Mutant>) {
-        SELECTED.store(mutant.map_or(usize::MAX, |m| m as usize), Ordering::SeqCst);
+        SELECTED.store(mutant.map_or(NONE, |m| m as usize), Ordering::SeqCst);
     }
 
     /// Whether `mutant` is the fault that is switched on.
@@ -231,6 +343,25 @@ mod selection {
     /// Whether `mutant` is the fault that is switched on.
     #[must_use]
     pub fn seeded(mutant: Mutant) -> bool {
-        SELECTED.load(Ordering::SeqCst) == mutant as usize
+        match SELECTED.load(Ordering::SeqCst) {
+            UNREAD => {
+                select(named_by_environment());
+                seeded(mutant)
+            }
+            selected => selected == mutant as usize,
+        }
+    }
+
+    /// The fault that [`VARIABLE`] names. A name that is none ends the process: a test that runs
+    /// without the fault that it was to run with shows nothing.
+    fn named_by_environment() -> Option<Mutant> {
+        let name = std::env::var_os(VARIABLE)?;
+        let mutant = Mutant::ALL.iter().copied().find(|mutant| name == mutant.name());
+        if mutant.is_none() {
+            // Not by a macro: the test harness would catch that, and it ends with the process.
+            let _ = writeln!(std::io::stderr(), "{VARIABLE}: no fault is named {}", name.display());
+            std::process::exit(2);
+        }
+        mutant
     }
 }

@@ -58,6 +58,7 @@ pub fn read<const N: usize>(
     words: [ReadU64<'_>; N],
     tries: u32,
 ) -> Result<[u64; N], Torn> {
+    let tries = if seeded(Mutant::SeqlockReadUnbounded) { u32::MAX } else { tries };
     let mut seen = 0;
     let tries = if seeded(Mutant::SeqlockSpinsOn) { u32::MAX } else { tries };
     for _ in 0..tries {

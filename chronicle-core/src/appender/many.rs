@@ -1,6 +1,7 @@
 //! Many records with one publication.
 
 use chronicle_format::{CommitWord, TypeId, record_size};
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record;
 use chronicle_sync::{Platform, Probe, Site};
 use heapless::Vec;
@@ -39,6 +40,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         for payload in payloads {
             let wanted = end_of(end, payload);
             if staged.is_full() || wanted.is_none_or(|wanted| wanted > self.soft_end) {
+                if seeded(Mutant::BatchSealedEarly)
+                    && wanted.is_some_and(|wanted| wanted > self.geometry.size.bytes())
+                {
+                    self.segment.seal_at(end);
+                    self.probe.at(Site::Sealed);
+                }
                 result = self.publish_staged(&mut staged, end).and_then(|()| {
                     let wanted = self.end_of(payload.len())?;
                     if wanted > self.soft_end { self.make_room(payload.len()) } else { Ok(()) }

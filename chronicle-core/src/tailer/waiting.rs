@@ -4,6 +4,7 @@ use core::hint::spin_loop;
 use core::time::Duration;
 
 use chronicle_format::Object;
+use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record;
 use chronicle_sync::seal;
@@ -13,7 +14,7 @@ use super::{Tailer, Visibility};
 use crate::Result;
 use crate::control::{News, check_notify, notify_seq, waiters};
 use crate::error::{Error, Operation};
-use crate::segment::Segment;
+use crate::segment::{Segment, open_segment};
 use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
 
 /// The longest that a reader sleeps without looking. A writer that dies before its wake-up costs
@@ -122,6 +123,10 @@ impl<P: Platform> Tailer<P> {
             {
                 match writer_status(&self.platform, &self.control, limit)? {
                     status @ (WriterStatus::Dead | WriterStatus::Stalled) => {
+                        if seeded(Mutant::ReaderSealsForDeadWriter) {
+                            open_segment(&self.platform, self.segment.id, &self.geometry)?
+                                .seal_at(self.offset);
+                        }
                         return Ok(WaitOutcome::Writer(status));
                     }
                     _ => look_at_writer = now.after(limit),

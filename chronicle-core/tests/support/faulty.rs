@@ -94,6 +94,8 @@ struct Script {
     /// The n-th call from now on, counted from 0, fails so.
     fail: Option<(Call, u64, ErrorKind)>,
     calls: HashMap<Call, u64>,
+    /// What looks at the queue behind each call of a kind.
+    watch: Option<(Call, Rc<dyn Fn()>)>,
 }
 
 /// A handle on the script, shared with the platform.
@@ -121,6 +123,11 @@ impl Faults {
         self.0.borrow().calls.values().sum()
     }
 
+    /// Has `look` run behind each call of this kind that worked.
+    pub fn watch(&self, call: Call, look: impl Fn() + 'static) {
+        self.0.borrow_mut().watch = Some((call, Rc::new(look)));
+    }
+
     fn at(&self, call: Call) -> Result<(), FaultyError> {
         let script = &mut *self.0.borrow_mut();
         *script.calls.entry(call).or_default() += 1;
@@ -144,7 +151,12 @@ impl Faults {
         real: impl FnOnce() -> Result<T, LinuxError>,
     ) -> Result<T, FaultyError> {
         self.at(call)?;
-        real().map_err(FaultyError::Real)
+        let made = real().map_err(FaultyError::Real)?;
+        let watch = self.0.borrow().watch.clone();
+        if let Some((_, look)) = watch.filter(|(watched, _)| *watched == call) {
+            look();
+        }
+        Ok(made)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Probes that count steps, and one that dies at a step.
+//! Probes that count steps, one that dies at a step, and one that does there what a test says.
 
 use std::cell::Cell;
 
@@ -42,6 +42,18 @@ impl Probe for DieAt {
                 0 => std::process::abort(),
                 left => self.passes_left.set(left - 1),
             }
+        }
+    }
+}
+
+/// Does something whenever a site is passed. What panics there leaves the queue as a death would, but
+/// for what destructors do.
+pub struct At<F: Fn()>(pub Site, pub F);
+
+impl<F: Fn()> Probe for At<F> {
+    fn at(&self, site: Site) {
+        if site == self.0 {
+            (self.1)();
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chronicle_account::Account;
-use chronicle_sync::mutation::{Mutant, SIMULATOR, select};
+use chronicle_sync::mutation::{Killer, Mutant, select};
 
 use crate::explore::{Exploration, Verdict, verdict};
 use crate::models::{self, Model};
@@ -27,8 +27,8 @@ pub(crate) fn run() -> ExitCode {
         [] => all_models(None),
         ["--json", path] => all_models(Some(Path::new(path))),
         ["--list-mutants"] => {
-            for mutant in mutants() {
-                println!("{} {}", mutant.model(), mutant.name());
+            for (model, mutant) in mutants() {
+                println!("{model} {}", mutant.name());
             }
             ExitCode::SUCCESS
         }
@@ -124,7 +124,8 @@ fn one_mutant(mutant: Mutant) -> ExitCode {
         }
     });
     let mut known = false;
-    for model in models::all().filter(|model| model.number() == mutant.model()) {
+    let number = model_of(mutant);
+    for model in models::all().filter(|model| Some(model.number()) == number) {
         known = true;
         explore(model);
     }
@@ -132,20 +133,37 @@ fn one_mutant(mutant: Mutant) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The faults that models must see.
-fn mutants() -> impl Iterator<Item = &'static Mutant> {
-    Mutant::ALL.iter().filter(|mutant| mutant.model() != SIMULATOR)
+/// The number of the model that must see a fault. What is none is shown to the first one, which must
+/// not.
+fn model_of(mutant: Mutant) -> Option<&'static str> {
+    match mutant.killer() {
+        Killer::Model(number) => Some(number),
+        Killer::Nobody => models::all().next().map(Model::number),
+        _ => None,
+    }
+}
+
+/// The faults that models must see, and by which.
+fn mutants() -> impl Iterator<Item = (&'static str, Mutant)> {
+    Mutant::ALL.iter().filter_map(|mutant| match mutant.killer() {
+        Killer::Model(number) => Some((number, *mutant)),
+        _ => None,
+    })
 }
 
 fn all_mutants() -> ExitCode {
     println!("{:<24} {:<6} {:<9} how", "mutant", "model", "result");
-    let mut survivors = 0;
-    for mutant in mutants() {
-        let (caught, message) = in_child(*mutant);
+    let show = |model, mutant: Mutant| {
+        let (caught, message) = in_child(mutant);
         let result = if caught { "caught" } else { "SURVIVED" };
-        println!("{:<24} {:<6} {result:<9} {message}", mutant.name(), mutant.model());
-        survivors += usize::from(!caught);
+        println!("{:<24} {model:<6} {result:<9} {message}", mutant.name());
+        caught
+    };
+    if show(model_of(Mutant::Nothing).unwrap_or_default(), Mutant::Nothing) {
+        println!("a model sees a fault where there is none");
+        return ExitCode::FAILURE;
     }
+    let survivors = mutants().filter(|(model, mutant)| !show(model, *mutant)).count();
     let all = mutants().count();
     println!("{} of {all} mutants caught", all - survivors);
     if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
