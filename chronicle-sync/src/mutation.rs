@@ -33,12 +33,12 @@ pub enum Killer {
 pub const VARIABLE: &str = "CHRONICLE_MUTANT";
 
 macro_rules! mutants {
-    ($($(#[$doc:meta])* $name:ident => $killer:expr,)*) => {
+    ($(#[doc = $about:literal] $name:ident => $killer:expr,)*) => {
         /// A fault that can be seeded.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Mutant {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $about] $name,)*
         }
 
         impl Mutant {
@@ -50,6 +50,14 @@ macro_rules! mutants {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// What is wrong when it is seeded: a sentence.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$name => $about.trim_ascii(),)*
                 }
             }
 

@@ -1,5 +1,7 @@
 //! Everything that is checked about the workspace, by one command: `cargo xtask ci`.
 
+mod catalogue;
+mod mutants;
 mod nightly;
 mod steps;
 mod tidy;
@@ -59,6 +61,9 @@ enum Command {
         #[arg(long, default_value_t = 3)]
         seed: u64,
     },
+    /// Every fault that can be seeded, in turn, the forty of the catalogue among them: what is named
+    /// for it, a model, the simulator or a test, has to see it
+    Mutants,
     /// The simulator, with every fault of its list seeded in turn, each of which it must find
     SimMutants,
     /// Power loss under a real kernel; needs root, loop devices and FUSE
@@ -102,8 +107,9 @@ fn main() -> ExitCode {
         Command::Loom { mutants: false } => steps::loom(Loom::Models),
         Command::Loom { mutants: true } => steps::loom(Loom::Mutants),
         Command::Sim { seconds, seed } => run(steps::sim_command(seconds, seed)),
+        Command::Mutants => mutants::mutants().map(|counts| counts.to_string()),
         Command::PowerLoss { images } => run(steps::power_loss_command(images, None)),
-        Command::SimMutants => steps::sim_mutants(),
+        Command::SimMutants => run(steps::sim_mutants_command()),
         Command::Steps { long, seed } => run(steps::single_steps_command(long, seed)),
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),

@@ -5,12 +5,14 @@ use std::process::Command;
 
 use super::counts::Counts;
 use super::{Effort, Part, Ran};
+use crate::mutants::{MutantCounts, mutants};
 use crate::nightly;
 use crate::steps::{self, Loom, run, run_and_read, target_directory};
 
 /// Cheap things first.
 pub(super) const PARTS: &[Part] = &[
     Part { name: "models", share: 0, run: models },
+    Part { name: "seeded bugs", share: 0, run: seeded_bugs },
     Part { name: "failing calls", share: 0, run: failing_calls },
     Part { name: "conformance", share: 0, run: conformance },
     Part { name: "bad inputs", share: 0, run: bad_inputs },
@@ -27,6 +29,16 @@ const KILLS_PER_SECOND: u64 = 40;
 
 fn models(_: Effort) -> Result<Ran, String> {
     accounted("loom", steps::loom_command(Loom::Models), &["models", "executions"])
+}
+
+/// Fails unless all of them are seen.
+fn seeded_bugs(_: Effort) -> Result<Ran, String> {
+    let MutantCounts { bugs_seen, others_seen, .. } = mutants()?;
+    let mut counts = Counts::new();
+    counts.add("bugs", bugs_seen as u64);
+    counts.add("other_faults", others_seen as u64);
+    counts.demand(&["bugs", "other_faults"])?;
+    Ok(Ran::Counted(counts))
 }
 
 fn simulator(effort: Effort) -> Result<Ran, String> {
