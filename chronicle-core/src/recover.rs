@@ -214,7 +214,7 @@ impl<P: Platform> Recovery<'_, P> {
             return Err(no_segment(durable.segment, durable.seq));
         };
         let first = self.first_to_check(oldest, newest, durable)?;
-        let walked = self.walk_from(first, newest)?;
+        let walked = self.walk_from(first, newest, durable.seq)?;
         let Walked { segment, cursor, fault, .. } = &walked;
         let followers = self.followers(segment)?;
         let frontier = self.writable_end(segment)?;
@@ -370,8 +370,21 @@ impl<P: Platform> Recovery<'_, P> {
         Ok(())
     }
 
-    fn walk_from(&self, first: SegmentId, newest: SegmentId) -> Result<Walked<Map<P>>, P> {
-        let mut segment = open_segment(self.platform, first, self.geometry)?;
+    /// Walks from the first record of a segment to the end of the log. Records up to `durable_seq` are
+    /// what would be missing if the segment is.
+    fn walk_from(
+        &self,
+        first: SegmentId,
+        newest: SegmentId,
+        durable_seq: u64,
+    ) -> Result<Walked<Map<P>>, P> {
+        let mut segment = match open_segment(self.platform, first, self.geometry) {
+            // The one that the checkpoint names, behind which there are others.
+            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
+                return Err(no_segment(first, durable_seq));
+            }
+            other => other?,
+        };
         let start = segment.started()?;
         let mut segments_checked = 1;
         let mut cursor = Cursor::at_start(&start);

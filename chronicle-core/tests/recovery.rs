@@ -357,6 +357,25 @@ fn a_segment_of_an_older_life_does_not_carry_on_the_log() {
     assert_eq!(messages.len() as u64, old_start + 1);
 }
 
+#[test]
+fn a_missing_segment_below_the_watermark_is_damage_and_not_a_missing_queue() {
+    let home = filled(4096, 60);
+    let mut appender = home.appender();
+    appender.flush().unwrap();
+    let durable = appender.position();
+    for number in 60..200 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    drop(appender);
+    let lost = durable.segment;
+    assert!(lost > SegmentId::FIRST);
+    std::fs::remove_file(home.file(&format!("{:09}.q", lost.get()))).unwrap();
+    home.forget_boot();
+    let error = home.try_appender().map(drop).unwrap_err();
+    let (offset, fault) = (64, Fault::NoSegment);
+    assert_eq!(error, Error::Damaged(Damage { segment: lost, offset, seq: durable.seq, fault }));
+}
+
 impl Home {
     fn write_back(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.file(name), bytes).unwrap();

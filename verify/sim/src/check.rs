@@ -27,6 +27,10 @@ pub struct Tally {
     pub diverged: u64,
     /// Damage that was told.
     pub refused: u64,
+    /// States of a medium that had lied.
+    pub behind_lies: u64,
+    /// Those of them in which the open said that something was missing.
+    pub lies_told: u64,
 }
 
 impl std::str::FromStr for Stop {
@@ -41,14 +45,14 @@ impl std::str::FromStr for Stop {
 
 type Failure = Error<SimError>;
 
-struct Check<'a> {
-    platform: &'a SimPlatform,
-    facts: &'a Facts,
-    mark: &'a Mark,
+pub(crate) struct Check<'a> {
+    pub(crate) platform: &'a SimPlatform,
+    pub(crate) facts: &'a Facts,
+    pub(crate) mark: &'a Mark,
     stop: Stop,
     /// There was no queue, so another one was made.
-    another: bool,
-    tally: Tally,
+    pub(crate) another: bool,
+    pub(crate) tally: Tally,
 }
 
 /// Recovers the queue of a machine that has just been booted, and checks it against what is known.
@@ -63,6 +67,9 @@ pub(crate) fn check(
     stop: Stop,
 ) -> Result<Tally, String> {
     let mut check = Check { platform, facts, mark, stop, another: false, tally: Tally::default() };
+    if mark.lied && stop == Stop::PowerLoss {
+        return check.behind_a_lie();
+    }
     let reader_is_there = platform.has_reader();
     let mut appender = match open(platform) {
         Ok(appender) => appender,
@@ -200,7 +207,7 @@ impl Check<'_> {
     }
 
     /// The queue takes records again, and gives them out behind the others.
-    fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         appender: &mut SimAppender<'_>,
         records: &mut Vec<Entry>,

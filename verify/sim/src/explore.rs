@@ -48,6 +48,10 @@ pub struct Totals {
     pub diverged: u64,
     /// Rot that was told.
     pub refused: u64,
+    /// Distinct states of a medium that had lied about a sync.
+    pub behind_lies: u64,
+    /// Those of them in which the open said that something was missing.
+    pub lies_told: u64,
 }
 
 impl Totals {
@@ -55,6 +59,8 @@ impl Totals {
         self.lost += tally.lost;
         self.diverged += tally.diverged;
         self.refused += tally.refused;
+        self.behind_lies += tally.behind_lies;
+        self.lies_told += tally.lies_told;
     }
 
     /// Adds what another worker did.
@@ -71,6 +77,8 @@ impl Totals {
             (&mut self.lost, other.lost),
             (&mut self.diverged, other.diverged),
             (&mut self.refused, other.refused),
+            (&mut self.behind_lies, other.behind_lies),
+            (&mut self.lies_told, other.lies_told),
         ];
         for (mine, others) in pairs {
             *mine += others;
@@ -207,7 +215,8 @@ impl<'s> Worker<'s> {
                 return true;
             }
             totals.distinct += 1;
-            if key.is_multiple_of(NESTED_ONE_IN) && point.mark.created {
+            // Behind a lie little is promised, and no more behind the recovery from it.
+            if key.is_multiple_of(NESTED_ONE_IN) && point.mark.created && !point.mark.lied {
                 nested.push(choice.clone());
             }
             let stop = Stop::PowerLoss;
@@ -233,7 +242,8 @@ impl<'s> Worker<'s> {
             })?;
         }
         let all_durable = point.mark.durable_seq == point.mark.acked as u64;
-        if all_durable && point.mark.acked > 0 && point.mark.in_flight.is_none() {
+        let at_rest = point.mark.acked > 0 && point.mark.in_flight.is_none();
+        if all_durable && at_rest && !point.mark.lied {
             for _ in 0..ROTS {
                 let rot = self.random.u64(..);
                 self.totals.rotten += 1;
@@ -304,7 +314,7 @@ fn mark_key(mark: &Mark, setup: &Setup) -> u64 {
     let promised =
         mark.durable_seq << 20 ^ mark.removable_before << 40 ^ (mark.commits as u64) << 52;
     (promised ^ setup.segment_size << 1 ^ setup.sector as u64)
-        .wrapping_add(u64::from(mark.created))
+        .wrapping_add(u64::from(mark.created) + 2 * u64::from(mark.lied))
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -400,7 +410,7 @@ pub(crate) fn record_recovery(
     known.may_be_poisoned = false;
     known.rebooted = true;
     platform.world.set_mark(known);
-    platform.world.record(setup.sector);
+    platform.world.record(setup.sector, setup.space);
     let mut appender = open(platform).map_err(|error| error.to_string())?;
     let entry = Entry { seq: appender.next_seq(), epoch: appender.epoch(), length: 20 };
     platform.world.mark(|mark| mark.in_flight = Some(entry));

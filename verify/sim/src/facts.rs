@@ -51,6 +51,11 @@ pub struct Mark {
     pub(crate) registered: bool,
     /// The machine was booted in between: positions may be those of any commit.
     pub(crate) rebooted: bool,
+    /// Where syncs lie: records before this one may be said to be durable somewhere, because a flush of
+    /// them has begun.
+    pub(crate) claimed_seq: u64,
+    /// A sync said that it was done and was not.
+    pub(crate) lied: bool,
     /// A sync fails in this run, so that the queue may be poisoned.
     pub(crate) may_be_poisoned: bool,
 }

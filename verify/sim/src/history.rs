@@ -13,23 +13,49 @@ use chronicle_sync::Object;
 use crate::facts::Mark;
 use crate::memory::{File, PAGE};
 
+/// What space holds that was allocated and not written back yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// Zeros.
+    Zero,
+    /// Zeros until something is stored there; from then until it reaches the medium also what another
+    /// file had there once, as where a file system allocates blocks that were used before and marks
+    /// them as written too early.
+    Recycled,
+}
+
 /// Contents of sectors, each stored once per change.
 #[derive(Default)]
 pub(crate) struct Versions {
     sector: usize,
     bytes: Vec<u8>,
     hashes: Vec<u64>,
+    /// The file that each one belonged to.
+    files: Vec<usize>,
 }
 
 impl Versions {
     /// The last sector of a file may be cut short: zeros are behind it.
-    fn add(&mut self, content: &[u8]) -> u32 {
+    fn add(&mut self, file: usize, content: &[u8]) -> u32 {
         let mut hasher = DefaultHasher::new();
         hasher.write(content);
         self.hashes.push(hasher.finish());
         self.bytes.extend_from_slice(content);
         self.bytes.resize(self.hashes.len() * self.sector, 0);
+        self.files.push(file);
         (self.hashes.len() - 1) as u32
+    }
+
+    /// A content of another file, any of them; noise where that is not to be had.
+    fn recycle(&mut self, file: usize, any: u64) -> u32 {
+        let version = (any % self.hashes.len() as u64) as u32;
+        let content = self.content(version);
+        if self.files[version as usize] != file && content.iter().any(|byte| *byte != 0) {
+            return version;
+        }
+        let mut noise = fastrand::Rng::with_seed(any);
+        let content: Vec<u8> = (0..self.sector).map(|_| noise.u8(..)).collect();
+        self.add(file, &content)
     }
 
     pub(crate) fn content(&self, version: u32) -> &[u8] {
@@ -47,6 +73,8 @@ struct Sector {
     versions: Vec<(u32, u32)>,
     /// Index of the oldest version that the medium may still hold.
     low: usize,
+    /// Allocated, and nothing was ever stored there.
+    is_fresh: bool,
 }
 
 struct Track {
@@ -94,6 +122,7 @@ pub struct Point {
 /// Watches the page cache and the directory.
 pub struct Recorder {
     sector: usize,
+    space: Space,
     versions: Versions,
     tracks: Vec<Track>,
     names: Vec<(Object, usize)>,
@@ -113,9 +142,15 @@ pub struct History {
 
 impl Recorder {
     /// Begins with files and names that are on the medium as they are.
-    pub(crate) fn new(sector: usize, files: &[Rc<File>], names: &[(Object, Rc<File>)]) -> Self {
+    pub(crate) fn new(
+        sector: usize,
+        space: Space,
+        files: &[Rc<File>],
+        names: &[(Object, Rc<File>)],
+    ) -> Self {
         let mut recorder = Self {
             sector,
+            space,
             versions: Versions { sector, ..Versions::default() },
             tracks: Vec::new(),
             names: names.iter().map(|(object, file)| (object.clone(), file.id)).collect(),
@@ -136,8 +171,9 @@ impl Recorder {
         let sectors = bytes
             .chunks(self.sector)
             .map(|content| Sector {
-                versions: vec![(self.versions.add(content), self.time)],
+                versions: vec![(self.versions.add(file.id, content), self.time)],
                 low: 0,
+                is_fresh: !size_durable,
             })
             .collect();
         let pages = bytes.len().div_ceil(PAGE);
@@ -159,7 +195,13 @@ impl Recorder {
                 let range = at..now.len().min(at + self.sector);
                 let content = &now[range.clone()];
                 if content != &track.seen[range] {
-                    sector.versions.push((self.versions.add(content), self.time));
+                    if self.space == Space::Recycled && sector.is_fresh {
+                        let any = u64::from(self.time) << 32 | (at + file.id) as u64;
+                        let any = any.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+                        sector.versions.push((self.versions.recycle(file.id, any), self.time));
+                    }
+                    sector.is_fresh = false;
+                    sector.versions.push((self.versions.add(file.id, content), self.time));
                     track.dirty_pages[at / PAGE] = true;
                     self.stale = true;
                 }

@@ -38,10 +38,11 @@ struct Explore {
     /// Explore for so many seconds, with more states of each moment
     #[arg(long, value_name = "SECONDS")]
     long: Option<u64>,
-    /// All workloads of up to so many operations come first
-    #[arg(long, default_value_t = 2)]
-    exhaustive: u32,
-    /// One setup only: SEGMENT/SECTOR/ordered or free
+    /// All workloads of up to so many operations are among the explored ones, those of up to two come
+    /// first [default: 2, or 3 with --long]
+    #[arg(long)]
+    exhaustive: Option<u32>,
+    /// One setup only: SEGMENT/SECTOR/ordered or free[/recycled]
     #[arg(long)]
     setup: Option<Setup>,
     /// Threads
@@ -64,6 +65,8 @@ struct Replay {
     die: Option<String>,
     #[arg(long)]
     fail_sync: Option<u32>,
+    #[arg(long)]
+    lies_after: Option<u32>,
     #[arg(long)]
     lying_sync: bool,
     #[arg(long)]
@@ -104,7 +107,8 @@ fn explore(options: &Explore) -> Result<(), String> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(cores).max(1);
     let time = Duration::from_secs(options.long.unwrap_or(DEFAULT_SECONDS));
-    let plan = Plan::new(options.exhaustive, options.seed);
+    let exhaustive = options.exhaustive.unwrap_or(if options.long.is_some() { 3 } else { 2 });
+    let plan = Plan::new(exhaustive, options.seed);
     let seen = Seen::default();
     let next = Mutex::new(0u64);
     let account = Account::begin("sim", Some(options.seed));
@@ -146,7 +150,7 @@ fn explore(options: &Explore) -> Result<(), String> {
     let seconds = begun.elapsed().as_secs_f64();
     let planned = next.lock().map_or(0, |next| *next);
     let failure = failure.into_inner().unwrap_or_default();
-    report(&totals, seconds, threads, options, planned.min(plan.exhaustive()), plan.exhaustive());
+    report(&totals, seconds, threads, options, plan.exhaustive_among(planned), plan.exhaustive());
     let outcome = failure.map_or(Ok(()), |failure| Err(format!("BROKEN {failure}")));
     let Some(path) = &options.json else { return outcome };
     let written = write_down(account, &totals, path, outcome.is_err());
@@ -163,6 +167,7 @@ fn report(
 ) {
     let Totals { workloads, points, raw, distinct, killed, rotten, .. } = *totals;
     let Totals { second_raw, second_distinct, lost, diverged, refused, .. } = *totals;
+    let Totals { behind_lies, lies_told, .. } = *totals;
     let all_distinct = distinct + second_distinct;
     let all_raw = raw + second_raw;
     println!("seed {}, {seconds:.1} s, {threads} threads", options.seed);
@@ -177,6 +182,8 @@ fn report(
         ("  distinct, recovered and checked", second_distinct),
         ("rotten sectors", rotten),
         ("  of which told, the others harmless", refused),
+        ("distinct states of media that lied", behind_lies),
+        ("  of which the open told, the others opened", lies_told),
         ("records not durable and lost", lost),
         ("positions refused, record before them there", diverged),
     ] {
@@ -204,6 +211,8 @@ fn write_down(
         ("second_distinct", totals.second_distinct),
         ("rotten", totals.rotten),
         ("refused", totals.refused),
+        ("behind_lies", totals.behind_lies),
+        ("lies_told", totals.lies_told),
     ] {
         account.add(name, count);
     }
@@ -312,6 +321,7 @@ fn replay(options: &Replay) -> Result<(), String> {
     }
     workload.faults = Faults {
         fail_sync: options.fail_sync,
+        lies_after: options.lies_after,
         lying_sync: options.lying_sync,
         lying_names: options.lying_names,
     };

@@ -1,6 +1,7 @@
 //! A machine from which power is taken once, outside of an exploration.
 
 use crate::crash::{Crash, NameOrder};
+use crate::history::Space;
 use crate::platform::SimPlatform;
 
 /// What a medium keeps of what was not synced.
@@ -19,7 +20,7 @@ impl SimPlatform {
     #[must_use]
     pub fn with_medium(seed: u64, sector: usize) -> Self {
         let platform = Self::new(seed);
-        platform.world.record(sector);
+        platform.world.record(sector, Space::Zero);
         platform
     }
 
@@ -36,6 +37,6 @@ impl SimPlatform {
         };
         let choice: Vec<u16> = crash.counts.iter().map(form).collect();
         crash.load(&self.world, self.world.boot() + 1, &choice);
-        self.world.record(history.sector);
+        self.world.record(history.sector, Space::Zero);
     }
 }

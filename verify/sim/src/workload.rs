@@ -13,7 +13,7 @@ use chronicle_sync::Object;
 
 use crate::crash::NameOrder;
 use crate::facts::{Commit, Entry, Facts};
-use crate::history::History;
+use crate::history::{History, Space};
 use crate::platform::{SimPlatform, SimProbe};
 use crate::world::{Death, Faults, SimError};
 
@@ -33,6 +33,8 @@ pub struct Setup {
     pub sector: usize,
     /// How names survive.
     pub names: NameOrder,
+    /// What space holds that was allocated and not written back yet.
+    pub space: Space,
 }
 
 impl fmt::Display for Setup {
@@ -41,7 +43,8 @@ impl fmt::Display for Setup {
             NameOrder::Ordered => "ordered",
             NameOrder::Free => "free",
         };
-        write!(f, "{}/{}/{names}", self.segment_size, self.sector)
+        write!(f, "{}/{}/{names}", self.segment_size, self.sector)?;
+        if self.space == Space::Recycled { f.write_str("/recycled") } else { Ok(()) }
     }
 }
 
@@ -49,8 +52,12 @@ impl FromStr for Setup {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unknown = || format!("{text} is not SEGMENT/SECTOR/ordered or free");
+        let unknown = || format!("{text} is not SEGMENT/SECTOR/ordered or free[/recycled]");
         let parts: Vec<&str> = text.split('/').collect();
+        let (parts, space) = match &parts[..] {
+            [parts @ .., "recycled"] => (parts, Space::Recycled),
+            parts => (parts, Space::Zero),
+        };
         let [segment_size, sector, names] = parts[..] else { return Err(unknown()) };
         let names = match names {
             "ordered" => NameOrder::Ordered,
@@ -61,7 +68,8 @@ impl FromStr for Setup {
         if ![64, 512, 4096].contains(&sector) {
             return Err(unknown());
         }
-        Ok(Self { segment_size: segment_size.parse().map_err(|_| unknown())?, sector, names })
+        let segment_size = segment_size.parse().map_err(|_| unknown())?;
+        Ok(Self { segment_size, sector, names, space })
     }
 }
 
@@ -161,6 +169,9 @@ impl fmt::Display for Workload {
         if let Some(sync) = self.faults.fail_sync {
             write!(f, " --fail-sync {sync}")?;
         }
+        if let Some(honest) = self.faults.lies_after {
+            write!(f, " --lies-after {honest}")?;
+        }
         if self.faults.lying_sync {
             write!(f, " --lying-sync")?;
         }
@@ -214,7 +225,7 @@ pub(crate) fn named_reader(platform: &SimPlatform) -> Result<Tailer<&SimPlatform
 /// In words, if the queue already breaks a promise while everything works.
 pub fn run(workload: &Workload, seed: u64) -> Result<Run, String> {
     let platform = SimPlatform::new(seed);
-    platform.world.record(workload.setup.sector);
+    platform.world.record(workload.setup.sector, workload.setup.space);
     platform.world.set_faults(workload.faults);
     let mut session = Session {
         platform: &platform,
@@ -231,6 +242,7 @@ pub fn run(workload: &Workload, seed: u64) -> Result<Run, String> {
     platform.world.mark(|mark| mark.may_be_poisoned = may_be_poisoned);
     session.may_be_poisoned = may_be_poisoned;
     session.begin(&workload.setup)?;
+    platform.world.begin_lying();
     for (index, op) in workload.ops.iter().enumerate() {
         last_op = platform.world.points();
         let before = platform.world.steps();
@@ -435,6 +447,7 @@ impl<'w> Session<'w> {
     }
 
     fn flush(&mut self) -> Result<(), String> {
+        self.platform.world.claim_durable(self.facts.log.len() as u64);
         match self.appender()?.flush() {
             Ok(()) => {
                 let durable = self.facts.log.len() as u64;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use chronicle_sync::{Error, ErrorKind, Object};
 
 use crate::facts::Mark;
-use crate::history::{History, Recorder};
+use crate::history::{History, Recorder, Space};
 use crate::memory::{File, Memory, SimMap};
 
 /// What a simulated call failed with.
@@ -45,9 +45,13 @@ pub(crate) struct Death;
 pub struct Faults {
     /// The sync with this number, counted from 0, fails, and leaves its pages clean.
     pub fail_sync: Option<u32>,
-    /// Syncs of files say that they are done and do nothing.
+    /// Once the queue is made, so many syncs are honest; all later ones, of files and names, say that
+    /// they are done and do nothing.
+    pub lies_after: Option<u32>,
+    /// Syncs of files say that they are done and do nothing. As the others nothing is promised of it:
+    /// for showing that the explorer finds it.
     pub lying_sync: bool,
-    /// Syncs of names say that they are done and do nothing.
+    /// Syncs of names do so.
     pub lying_names: bool,
 }
 
@@ -74,6 +78,8 @@ pub(crate) struct World {
     mark: RefCell<Mark>,
     faults: Cell<Faults>,
     syncs: Cell<u32>,
+    /// The first sync that lies.
+    first_lie: Cell<Option<u32>>,
     steps: Cell<u32>,
     life: Cell<Life>,
 }
@@ -99,6 +105,7 @@ impl World {
             mark: RefCell::default(),
             faults: Cell::default(),
             syncs: Cell::default(),
+            first_lie: Cell::default(),
             steps: Cell::default(),
             life: Cell::new(Life::Alive),
         }
@@ -138,8 +145,8 @@ impl World {
         self.syncs.get()
     }
 
-    pub(crate) fn record(&self, sector: usize) {
-        let recorder = Recorder::new(sector, &self.files.borrow(), &self.names.borrow());
+    pub(crate) fn record(&self, sector: usize, space: Space) {
+        let recorder = Recorder::new(sector, space, &self.files.borrow(), &self.names.borrow());
         self.recorder.replace(Some(recorder));
     }
 
@@ -158,6 +165,13 @@ impl World {
         change(&mut self.mark.borrow_mut());
     }
 
+    /// Takes note that a flush begins that may lie.
+    pub(crate) fn claim_durable(&self, seq: u64) {
+        if self.first_lie.get().is_some() {
+            self.mark(|mark| mark.claimed_seq = seq);
+        }
+    }
+
     pub(crate) fn set_mark(&self, mark: Mark) {
         self.mark.replace(mark);
     }
@@ -165,6 +179,13 @@ impl World {
     pub(crate) fn set_faults(&self, faults: Faults) {
         self.faults.set(faults);
         self.syncs.set(0);
+        self.first_lie.set(None);
+    }
+
+    /// From here on syncs lie as the faults say.
+    pub(crate) fn begin_lying(&self) {
+        let honest = self.faults.get().lies_after;
+        self.first_lie.set(honest.map(|honest| self.syncs.get() + honest));
     }
 
     /// Kills the running process at the call of the seam behind so many others.
@@ -317,28 +338,36 @@ impl World {
         names.iter().for_each(&mut visit);
     }
 
-    /// Whether this sync reaches the medium.
-    fn next_sync(&self) -> Outcome<()> {
+    /// Whether this sync reaches the medium. If it does not, it is an error or a lie.
+    fn next_sync(&self) -> Outcome<bool> {
         let number = self.syncs.get();
         self.syncs.set(number + 1);
-        if self.faults.get().fail_sync == Some(number) { refused(ErrorKind::Io) } else { Ok(()) }
+        if self.faults.get().fail_sync == Some(number) {
+            return refused(ErrorKind::Io);
+        }
+        let lies = self.first_lie.get().is_some_and(|first| number >= first);
+        if lies {
+            self.mark(|mark| mark.lied = true);
+        }
+        Ok(!lies)
     }
 
     pub(crate) fn sync_file(&self, file: usize) -> Outcome<()> {
         let outcome = self.next_sync();
         if let Some(recorder) = &mut *self.recorder.borrow_mut() {
             match outcome {
-                Ok(()) if self.faults.get().lying_sync => {}
-                Ok(()) => recorder.synced(file),
+                Ok(honest) if !honest || self.faults.get().lying_sync => {}
+                Ok(_) => recorder.synced(file),
                 Err(_) => recorder.sync_failed(file),
             }
         }
-        outcome
+        outcome.map(drop)
     }
 
     pub(crate) fn sync_names(&self) -> Outcome<()> {
-        self.next_sync()?;
+        let honest = self.next_sync()?;
         if let Some(recorder) = &mut *self.recorder.borrow_mut()
+            && honest
             && !self.faults.get().lying_names
         {
             recorder.names_synced(&self.names.borrow());

@@ -1,9 +1,10 @@
 //! Storage that breaks its word must make the explorer fail: else it would see nothing at all.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
-use chronicle_sim::{Failure, NameOrder, Seen, Setup, Worker, Workload};
+use chronicle_sim::{Failure, NameOrder, Seen, Setup, Space, Worker, Workload};
 
-const SETUP: Setup = Setup { segment_size: 8192, sector: 512, names: NameOrder::Ordered };
+const SETUP: Setup =
+    Setup { segment_size: 8192, sector: 512, names: NameOrder::Ordered, space: Space::Zero };
 
 fn failure(workload: &Workload) -> Box<Failure> {
     let seen = Seen::default();

@@ -2,11 +2,16 @@
 //! limits of an exploration reach. `chronicle-sim explore` does the same for very many workloads.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test reports by panicking")]
 
-use chronicle_sim::{Faults, NameOrder, Op, Seen, Setup, Totals, Worker, Workload};
+use chronicle_sim::{Faults, NameOrder, Op, Seen, Setup, Space, Totals, Worker, Workload};
 
-const JOURNAL: Setup = Setup { segment_size: 8192, sector: 512, names: NameOrder::Ordered };
-const FREE: Setup = Setup { segment_size: 4096, sector: 64, names: NameOrder::Free };
-const PAGES: Setup = Setup { segment_size: 8192, sector: 4096, names: NameOrder::Free };
+const JOURNAL: Setup =
+    Setup { segment_size: 8192, sector: 512, names: NameOrder::Ordered, space: Space::Zero };
+const FREE: Setup =
+    Setup { segment_size: 4096, sector: 64, names: NameOrder::Free, space: Space::Zero };
+const RECYCLED: Setup =
+    Setup { segment_size: 4096, sector: 512, names: NameOrder::Free, space: Space::Recycled };
+const PAGES: Setup =
+    Setup { segment_size: 8192, sector: 4096, names: NameOrder::Free, space: Space::Zero };
 
 /// Explores every moment of a workload.
 fn explore(workload: &Workload) -> Totals {
@@ -115,6 +120,30 @@ fn a_failed_sync_poisons_the_queue_until_the_next_boot() {
                 panic!("{failure}");
             }
         }
+    }
+}
+
+#[test]
+fn a_medium_that_lies_makes_nobody_read_what_was_not_appended_or_with_a_hole() {
+    let mut totals = Totals::default();
+    for setup in [JOURNAL, FREE, RECYCLED] {
+        for ops in ["sfpolf", "rslodtf", "aoefncf"] {
+            let ops = Workload::ops(ops).unwrap();
+            for honest in [0, 1, 3] {
+                let mut workload = Workload::new(setup, &ops);
+                workload.faults.lies_after = Some(honest);
+                totals.merge(&explore(&workload));
+            }
+        }
+    }
+    assert!(totals.lies_told > 100, "{totals:?}");
+    assert!(totals.behind_lies > 2 * totals.lies_told, "{totals:?}");
+}
+
+#[test]
+fn space_that_was_used_before_shows_nothing_of_it() {
+    for ops in ["slpo", "sfaclo", "oodtes", "lknok"] {
+        explore_ops(RECYCLED, ops);
     }
 }
 
