@@ -1,10 +1,11 @@
 //! A disk of ours: one file in a FUSE file system, kept in memory, that records every write and
-//! every flush in order and fails writes on demand.
+//! every flush in order, and that fails, is late and lies on demand.
 
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
@@ -33,9 +34,24 @@ pub(crate) enum Event {
 struct State {
     image: Vec<u8>,
     log: Vec<Event>,
-    failing: u32,
-    failed: u32,
     written: u64,
+    trouble: Trouble,
+    failed: u32,
+}
+
+/// What is wrong with the disk from now on.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Trouble {
+    /// So many writes fail.
+    pub(crate) failing_writes: u32,
+    /// So many flushes fail.
+    pub(crate) failing_flushes: u32,
+    /// Every write and every flush fails.
+    pub(crate) dead: bool,
+    /// The next write or flush takes so much longer.
+    pub(crate) stuck: Option<Duration>,
+    /// Flushes say that they are done, and nothing is.
+    pub(crate) lies: bool,
 }
 
 /// The disk, shared between the file system and whoever watches it.
@@ -64,14 +80,27 @@ impl Disk {
         (state.written, flushes)
     }
 
-    /// Has the next writes fail.
-    pub(crate) fn fail_writes(&self, count: u32) {
-        self.state().failing = count;
+    /// From now on this is wrong with it, and nothing else.
+    pub(crate) fn make(&self, trouble: Trouble) {
+        self.state().trouble = trouble;
     }
 
-    /// How many writes have failed.
-    pub(crate) fn failed_writes(&self) -> u32 {
+    /// How many writes and flushes have failed, were late or were lies.
+    pub(crate) fn troubles(&self) -> u32 {
         self.state().failed
+    }
+
+    /// Waits for as long as the disk is stuck. Nobody else waits for it meanwhile but who has to.
+    fn get_stuck(&self) {
+        let stuck = {
+            let mut state = self.state();
+            let stuck = state.trouble.stuck.take();
+            state.failed += u32::from(stuck.is_some());
+            stuck
+        };
+        if let Some(time) = stuck {
+            thread::sleep(time);
+        }
     }
 
     /// Takes the record out: the disk is not used any more.
@@ -179,9 +208,10 @@ impl Filesystem for FileSystem {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        self.0.get_stuck();
         let mut state = self.0.state();
-        if state.failing > 0 {
-            state.failing -= 1;
+        if state.trouble.dead || state.trouble.failing_writes > 0 {
+            state.trouble.failing_writes = state.trouble.failing_writes.saturating_sub(1);
             state.failed += 1;
             return reply.error(Errno::EIO);
         }
@@ -201,7 +231,18 @@ impl Filesystem for FileSystem {
 
     /// The loop driver turns a flush of the device into this.
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.0.state().log.push(Event::Flush);
+        self.0.get_stuck();
+        let mut state = self.0.state();
+        if state.trouble.dead || state.trouble.failing_flushes > 0 {
+            state.trouble.failing_flushes = state.trouble.failing_flushes.saturating_sub(1);
+            state.failed += 1;
+            return reply.error(Errno::EIO);
+        }
+        if state.trouble.lies {
+            state.failed += 1;
+        } else {
+            state.log.push(Event::Flush);
+        }
         reply.ok();
     }
 }

@@ -6,7 +6,10 @@
 //!
 //! Needs root, loop devices and FUSE (`fusermount3`); says so and does nothing where they are not.
 
+mod check;
 mod disk;
+mod mode;
+mod record;
 mod replay;
 mod rig;
 mod trial;
@@ -17,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::writer::Mode;
+use crate::mode::Mode;
 
 /// Power loss under a real kernel.
 #[derive(Parser)]

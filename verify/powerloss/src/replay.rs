@@ -55,6 +55,17 @@ pub(crate) fn medium(size: usize, log: &[Event], cut: usize, choices: &mut Choic
     image
 }
 
+/// The medium when everything was written.
+pub(crate) fn whole(size: usize, log: &[Event]) -> Vec<u8> {
+    let mut image = vec![0; size];
+    for event in log {
+        if let Event::Write { at, bytes } = event {
+            store(&mut image, *at, bytes);
+        }
+    }
+    image
+}
+
 fn store(image: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(place) = image.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);

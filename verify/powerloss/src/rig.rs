@@ -53,7 +53,7 @@ impl Drop for Mounted {
 }
 
 impl Rig {
-    pub(crate) fn new(size: usize) -> Result<Self, Problem> {
+    pub(crate) fn new(size: usize, block: u32) -> Result<Self, Problem> {
         let home = tempfile::tempdir().map_err(problem("a directory for the disk"))?;
         let (disk_at, mount_at) = (home.path().join("disk"), home.path().join("mount"));
         for directory in [&disk_at, &mount_at] {
@@ -63,7 +63,8 @@ impl Rig {
         let session = disk.mount(&disk_at).map_err(problem("FUSE (is fusermount3 there?)"))?;
         let image = disk_at.join(IMAGE);
         let device = run("losetup", &["-f", "--show", text(&image)?])?;
-        let mounted = run("mkfs.ext4", &["-q", "-F", "-E", "nodiscard", &device])
+        let block = block.to_string();
+        let mounted = run("mkfs.ext4", &["-q", "-F", "-b", &block, "-E", "nodiscard", &device])
             .and_then(|_| run("mount", &["-o", "nodiscard", &device, text(&mount_at)?]));
         // From here on the device goes with the mount.
         let _ = run("losetup", &["-d", &device]);
@@ -95,7 +96,10 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn mount(bytes: &[u8]) -> Result<Self, Problem> {
-        let home = tempfile::tempdir().map_err(problem("a directory for an image"))?;
+        // In memory, where there is a file system in memory.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let home = memory.or_else(|_| tempfile::tempdir());
+        let home = home.map_err(problem("a directory for an image"))?;
         let (image, mount_at) = (home.path().join("image"), home.path().join("mount"));
         fs::create_dir(&mount_at).map_err(problem("a directory to mount on"))?;
         File::create(&image)

@@ -69,7 +69,7 @@ enum Command {
     /// Power loss under a real kernel; needs root, loop devices and FUSE
     PowerLoss {
         /// Per mode
-        #[arg(long, default_value_t = 12)]
+        #[arg(long, default_value_t = 24)]
         images: u32,
     },
     /// A death at every instruction of a writer, each recovered
@@ -78,6 +78,15 @@ enum Command {
         #[arg(long, value_name = "SECONDS")]
         long: Option<u64>,
         /// Seed of the first random script
+        #[arg(long, value_name = "SEED")]
+        seed: Option<u64>,
+    },
+    /// Every system call of real processes fails, in every way that is plausible
+    Syscalls {
+        /// At all places, in random order, until so many seconds have passed
+        #[arg(long, value_name = "SECONDS")]
+        long: Option<u64>,
+        /// Seed of the choice of places
         #[arg(long, value_name = "SEED")]
         seed: Option<u64>,
     },
@@ -111,6 +120,9 @@ fn main() -> ExitCode {
         Command::PowerLoss { images } => run(steps::power_loss_command(images, None)),
         Command::SimMutants => run(steps::sim_mutants_command()),
         Command::Steps { long, seed } => run(steps::single_steps_command(long, seed)),
+        Command::Syscalls { long, seed } => {
+            steps::syscalls_program().and_then(|_| run(steps::syscalls_command(long, seed)))
+        }
         Command::BareMetal => steps::bare_metal(),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

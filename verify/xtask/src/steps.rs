@@ -177,6 +177,21 @@ pub(crate) fn single_steps_command(long: Option<u64>, seed: Option<u64>) -> Comm
     command
 }
 
+/// Builds the program in which system calls are to fail: the one that is shipped.
+pub(crate) fn syscalls_program() -> Outcome {
+    run(cargo(["build", "--quiet", "--release", "--package", "chronicle-cli"]))
+}
+
+/// Has system calls fail in that program.
+pub(crate) fn syscalls_command(long: Option<u64>, seed: Option<u64>) -> Command {
+    let mut command =
+        cargo(["run", "--quiet", "--release", "--package", "chronicle-syscalls", "--"]);
+    for (option, value) in [("--long", long), ("--seed", seed)] {
+        command.args(value.map(|value| [option.to_owned(), value.to_string()]).iter().flatten());
+    }
+    command
+}
+
 pub(crate) fn bare_metal() -> Outcome {
     let mut skipped = Vec::new();
     for (target, packages) in BARE_METAL {

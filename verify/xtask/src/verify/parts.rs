@@ -19,9 +19,10 @@ pub(super) const PARTS: &[Part] = &[
     Part { name: "scripts", share: 10, run: scripts },
     Part { name: "kills", share: 10, run: kills },
     Part { name: "single steps", share: 15, run: single_steps },
+    Part { name: "system calls", share: 10, run: system_calls },
     Part { name: "power loss", share: 15, run: power_loss },
-    Part { name: "simulator", share: 30, run: simulator },
-    Part { name: "fuzz", share: 20, run: fuzz },
+    Part { name: "simulator", share: 25, run: simulator },
+    Part { name: "fuzz", share: 15, run: fuzz },
 ];
 
 /// About what two processors do without optimisation.
@@ -57,6 +58,15 @@ fn single_steps(effort: Effort) -> Result<Ran, String> {
     };
     let wanted = ["instructions", "recoveries"];
     accounted("steps", steps::single_steps_command(long, seed), &wanted)
+}
+
+fn system_calls(effort: Effort) -> Result<Ran, String> {
+    let (long, seed) = match effort {
+        Effort::Default => (None, None),
+        Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
+    };
+    steps::syscalls_program()?;
+    accounted("syscalls", steps::syscalls_command(long, seed), &["points", "limited"])
 }
 
 /// Images are cheap beside the recording of a run, so a long run is many short ones.
