@@ -13,6 +13,7 @@ mod support;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use chronicle_std::format::layout::control::{POISONED_BOOT, WRITER_BOOT};
 use support::{Place, run};
 
 /// Segments so small that there are many rolls, and so large that one is more than the memory that the
@@ -155,4 +156,20 @@ fn a_repair_with_small_files_is_refused_and_can_be_made_again() {
     let (code, _, errors) = limited("-f 16", &["repair", &queue, "--apply"], b"");
     assert_eq!(code, 0, "{errors}");
     run(["verify", &queue], b"").succeeded();
+}
+
+#[test]
+fn a_poisoned_queue_is_refused_with_small_files_and_opened_without() {
+    let place = Place::new();
+    let queue = place.queue();
+    run(["append", &queue, "--segment-size", SMALL], &input(0)).succeeded();
+    // What a failed sync leaves: a mark of the boot that the queue was written to in.
+    let control = std::path::Path::new(&queue).join("control.meta");
+    let boot = std::fs::read(&control).unwrap()[WRITER_BOOT..][..8].to_owned();
+    support::patch(&control, POISONED_BOOT as u64, &boot);
+    let (code, _, errors) = limited("-f 0", &["append", &queue], &input(LINES));
+    assert_eq!(code, 2, "{errors}");
+    assert!(errors.contains("a sync failed"), "{errors}");
+    run(["append", &queue], &input(LINES)).succeeded();
+    assert_eq!(place.contents().split_inclusive(|byte| *byte == b'\n').count() as u64, 2 * LINES);
 }

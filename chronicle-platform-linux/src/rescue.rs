@@ -20,6 +20,7 @@ use rustix::io::{Errno, pread, pwrite};
 use rustix::param::page_size;
 
 use crate::error::{Call, LinuxError};
+use crate::lock::size_is_allowed;
 use crate::region::LinuxMap;
 
 /// Bytes that are compared at a time: a multiple of every block size.
@@ -133,6 +134,9 @@ fn compare(
 
 /// Writes what the mapping shows past the page cache.
 fn write(map: &LinuxMap, file: BorrowedFd<'_>, at: u64, wanted: usize) -> Result<(), LinuxError> {
+    if !size_is_allowed(at.saturating_add(wanted as u64)) {
+        return Err(Call::Write.failed(Errno::FBIG));
+    }
     let mut block = Aligned([0; BLOCK]);
     for (bytes, at) in block.0.as_chunks_mut::<8>().0.iter_mut().zip((at..).step_by(8)) {
         let Some(word) = map.read_u64(at) else { break };
