@@ -8,7 +8,8 @@ use heapless::String;
 pub struct Holder {
     /// Process id in the holder's namespace.
     pub pid: u32,
-    /// Start time of the process in clock ticks since boot, to tell reused pids apart.
+    /// Start time of the process, to tell reused pids apart: on Linux in clock ticks since boot, on
+    /// macOS in microseconds since 1970.
     pub start_time: u64,
     /// Identity of the boot.
     pub boot: u64,

@@ -30,7 +30,9 @@ pub trait Park {
     /// The backend's; an interruption by a signal is [`Wake::Woken`].
     fn wait(&self, word: &AtomicU32, expected: u32, until: Instant) -> Result<Wake, Self::Error>;
 
-    /// Wakes at most so many sleepers on `word` and returns how many there were.
+    /// Wakes at most so many sleepers on `word` and returns how many there were. A system that says
+    /// only whether there were any counts all that one of its calls wakes as one, and may count a
+    /// sleeper that was woken and has not run since again.
     ///
     /// # Errors
     /// The backend's.

@@ -95,6 +95,8 @@ where
             Ok(woken == 3 || sleepers.iter().all(thread::ScopedJoinHandle::is_finished))
         });
         there("a word", map.publish_u32(64, 1))?;
+        // One that was counted twice leaves another asleep.
+        done("wake", bench.one.park().wake(word, NonZeroU32::MAX))?;
         for sleeper in sleepers {
             ended(sleeper)?;
         }

@@ -16,6 +16,9 @@ const UNSAFE: &[&str] = &[
     "chronicle-platform-linux/src/lock.rs",
     "chronicle-platform-linux/src/region.rs",
     "chronicle-platform-linux/src/storage.rs",
+    "chronicle-platform-macos/src/darwin.rs",
+    "chronicle-platform-macos/src/region.rs",
+    "chronicle-platform-macos/src/storage.rs",
     "chronicle-sync/src/checksum.rs",
     "chronicle-sync/src/handoff.rs",
     "chronicle-sync/src/record.rs",
@@ -29,8 +32,13 @@ const LONG: &[(&str, &str)] = &[];
 const LINES: usize = 600;
 
 /// The crates that do without the standard library.
-const NO_STD: &[&str] =
-    &["chronicle-core", "chronicle-format", "chronicle-platform-linux", "chronicle-sync"];
+const NO_STD: &[&str] = &[
+    "chronicle-core",
+    "chronicle-format",
+    "chronicle-platform-linux",
+    "chronicle-platform-macos",
+    "chronicle-sync",
+];
 
 /// The crates that have no unsafe code at all.
 const FORBID_UNSAFE: &[&str] = &["chronicle-core", "chronicle-format"];

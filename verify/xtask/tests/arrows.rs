@@ -63,8 +63,10 @@ fn graph(metadata: &Value) -> Graph {
     let mut arrows = BTreeSet::new();
     for package in packages {
         for dependency in list(package, "dependencies") {
-            // What is built for a build script is as much a dependency as any other.
-            let dev = text(dependency, "kind") == "dev";
+            // What is built for a build script is as much a dependency as any other. What is there
+            // only under the flag of a test is none of what is shipped.
+            let dev = text(dependency, "kind") == "dev"
+                || text(dependency, "target") == "cfg(chronicle_darwin_shim)";
             let to = text(dependency, "name").to_owned();
             if crates.contains_key(&to) {
                 arrows.insert(Arrow { from: text(package, "name").to_owned(), to, dev });
