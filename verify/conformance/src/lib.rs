@@ -145,6 +145,7 @@ where
     suite! { "threads", harness,
         threads::a_sleeper_is_woken_through_another_region: "Park: across different mappings",
         threads::at_most_so_many_are_woken: "Park::wake: at most so many",
+        threads::one_call_wakes_everybody: "Park::wake: at most so many",
         threads::only_sleepers_on_the_word_are_woken: "Park::wake: sleepers on word",
         threads::no_wake_is_lost_over_many_rounds: "Park::wait: comparison and sleep are one step",
         threads::a_store_is_seen_with_what_came_before_it: "RegionMut",

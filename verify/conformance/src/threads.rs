@@ -108,6 +108,33 @@ where
     })
 }
 
+pub(crate) fn one_call_wakes_everybody<H>(harness: &H) -> Verdict
+where
+    H: Harness<Place: Sync, Platform: Sync> + Sync,
+{
+    let bench = Bench::new(harness);
+    let map = bench.make(&Object::Notify, 4096)?;
+    let word = there("a word", map.word_u32(64))?;
+    let limit = bench.one.clock().now().after(harness.patience());
+    there("a word", map.publish_u32(68, 1))?;
+    thread::scope(|scope| {
+        let sleepers: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| sleep(&bench.other, 64, limit))).collect();
+        // Time to fall asleep. Who takes longer does not sleep at all, since the word has moved then.
+        thread::sleep(Duration::from_millis(50));
+        let moved = there("a word", map.publish_u32(64, 1));
+        let woken = done("wake", bench.one.park().wake(word, NonZeroU32::MAX));
+        let mut late = 0;
+        for sleeper in sleepers {
+            late += u32::from(ended(sleeper)? == Wake::TimedOut);
+        }
+        moved?;
+        woken?;
+        ensure!(late == 0, "{late} of three slept on");
+        Ok(())
+    })
+}
+
 pub(crate) fn only_sleepers_on_the_word_are_woken<H>(harness: &H) -> Verdict
 where
     H: Harness<Place: Sync, Platform: Sync> + Sync,

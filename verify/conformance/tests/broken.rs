@@ -50,6 +50,7 @@ enum Fault {
     WakeLost,
     WakeTellsNobody,
     WakeWakesAll,
+    WakeWakesOne,
     WakeCountsOneAlways,
     TimeRunsBackwards,
     BootZero,
@@ -318,6 +319,7 @@ impl Park for Broken {
         match self.fault {
             Fault::WakeLost => Ok(0),
             Fault::WakeTellsNobody => self.good.wake(word, at_most).map(|_| 0),
+            Fault::WakeWakesOne => self.good.wake(word, NonZeroU32::MIN),
             Fault::WakeWakesAll => self.good.wake(word, NonZeroU32::MAX),
             Fault::WakeCountsOneAlways => self.good.wake(word, at_most).map(|count| count.max(1)),
             _ => self.good.wake(word, at_most),
@@ -424,6 +426,7 @@ fn threads_see_what_is_wrong_with_waking_and_races() {
         (Fault::WakeLost, "a_sleeper_is_woken_through_another_region"),
         (Fault::WakeLost, "no_wake_is_lost_over_many_rounds"),
         (Fault::WakeTellsNobody, "at_most_so_many_are_woken"),
+        (Fault::WakeWakesOne, "one_call_wakes_everybody"),
         (Fault::WakeWakesAll, "at_most_so_many_are_woken"),
         (Fault::WakeCountsOneAlways, "only_sleepers_on_the_word_are_woken"),
         (Fault::PublishReplaces, "one_of_many_publishers_wins"),
