@@ -9,6 +9,7 @@ use rustix::io::{Errno, pread, pwrite};
 
 use crate::darwin::preallocate;
 use crate::error::{Call, MacosError};
+use crate::lock::size_is_allowed;
 
 /// Bytes of a file that are given space at a time by writing them.
 const BLOCK: usize = 32 << 10;
@@ -42,6 +43,13 @@ pub(crate) fn extend(file: BorrowedFd<'_>, length: u64, reserved: u64) -> Result
 /// Nobody else stores to the range meanwhile: space of an object is provided by whoever has not
 /// published it yet, or holds the lock that says that it alone writes.
 pub(crate) fn fill(file: BorrowedFd<'_>, range: Range<u64>) -> Result<(), MacosError> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    // What is written counts as the file's size, though it has it already.
+    if !size_is_allowed(range.end) {
+        return Err(Call::Write.failed(Errno::FBIG));
+    }
     let mut block = [0; BLOCK];
     let mut at = range.start;
     while at < range.end {
