@@ -1,4 +1,5 @@
 //! What a user is told about a queue on a file system that other hosts may share.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::ffi::OsStr;

@@ -7,15 +7,22 @@ use std::path::Path;
 
 use crate::QueueError;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(chronicle_darwin_shim)))]
 pub(crate) use chronicle_platform_linux::{
     LinuxClock as SystemClock, LinuxError as PlatformError, LinuxPark as SystemPark,
     LinuxPlatform as Backend, LinuxWatch as DirectoryWatch,
 };
 
-#[cfg(not(target_os = "linux"))]
+// Under the flag, the macOS backend's source on Linux: a test (`cargo xtask platforms`).
+#[cfg(any(target_os = "macos", chronicle_darwin_shim))]
+pub(crate) use chronicle_platform_macos::{
+    MacosClock as SystemClock, MacosError as PlatformError, MacosPark as SystemPark,
+    MacosPlatform as Backend, MacosWatch as DirectoryWatch,
+};
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!(
-    "chronicle-std has a backend for Linux; others implement the traits of chronicle-sync"
+    "chronicle-std has backends for Linux and macOS; others implement the traits of chronicle-sync"
 );
 
 /// The backend for the queue in an existing directory, for whoever takes the queue as it finds it.

@@ -25,6 +25,7 @@
 mod backend;
 mod config;
 mod error;
+#[cfg_attr(any(target_os = "macos", chronicle_darwin_shim), path = "event_pipe.rs")]
 mod event_fd;
 mod event_set;
 mod fan_in;

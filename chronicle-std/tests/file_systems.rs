@@ -1,4 +1,5 @@
 //! A queue on a file system that other hosts may share is refused, unless it is forced.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 use std::ffi::OsStr;

@@ -128,6 +128,7 @@ fn a_leased_reader_that_is_open_holds_its_segments_however_long_it_is_silent() {
 }
 
 #[test]
+#[cfg_attr(target_os = "macos", ignore = "looks into /proc")]
 fn a_writer_that_is_dropped_leaves_no_thread_and_makes_no_file_afterwards() {
     let directory = tempfile::tempdir().unwrap();
     let queue = directory.path().join("q");

@@ -155,6 +155,7 @@ impl Held {
 }
 
 #[test]
+#[cfg_attr(target_os = "macos", ignore = "looks into /proc")]
 fn thousands_of_rolls_leave_no_reader_behind_and_nothing_open() {
     let rolls = setting("CHRONICLE_TEST_ROLLS").unwrap_or(1500);
     let directory = tempfile::tempdir().unwrap();

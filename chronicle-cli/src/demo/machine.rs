@@ -31,11 +31,10 @@ impl Machine {
     pub(crate) fn look(directory: &Path) -> Self {
         Self {
             cpus: available_parallelism().map_or(1, usize::from),
-            model: field_of("/proc/cpuinfo", "model name"),
+            model: field_of("/proc/cpuinfo", "model name")
+                .or_else(|| said("sysctl", &["-n", "machdep.cpu.brand_string"])),
             kernel: kernel(),
-            load: fs::read_to_string("/proc/loadavg")
-                .ok()
-                .and_then(|text| text.split(' ').next()?.parse().ok()),
+            load: load(),
             directory: directory.to_owned(),
             file_system: file_system(directory),
         }
@@ -91,8 +90,24 @@ fn available_bytes(directory: &Path) -> Option<u64> {
 fn kernel() -> String {
     match fs::read_to_string("/proc/version") {
         Ok(text) => text.split(' ').take(3).collect::<Vec<_>>().join(" ").replace(" version", ""),
-        Err(_) => std::env::consts::OS.to_owned(),
+        Err(_) => said("uname", &["-sr"]).unwrap_or_else(|| std::env::consts::OS.to_owned()),
     }
+}
+
+/// The load of the last minute: the first number of what the system says.
+fn load() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg")
+        .ok()
+        .or_else(|| said("sysctl", &["-n", "vm.loadavg"]))?;
+    text.split([' ', '{']).find(|word| !word.is_empty())?.parse().ok()
+}
+
+/// What a program of the system says, where the system has no `/proc`.
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let text = text.trim();
+    (output.status.success() && !text.is_empty()).then(|| text.to_owned())
 }
 
 fn field_of(file: &str, field: &str) -> Option<String> {
@@ -104,12 +119,19 @@ fn field_of(file: &str, field: &str) -> Option<String> {
 /// The type of the file system with the longest mount point above the directory.
 fn file_system(directory: &Path) -> Option<String> {
     let directory = directory.canonicalize().ok()?;
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok().or_else(|| said("mount", &[]))?;
     mounts
         .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            Some((Path::new(fields.next()?), fields.next()?))
+        .filter_map(|line| match line.split_once(" on ") {
+            // mount(8) of macOS: device on path (kind, options)
+            Some((_, mounted)) => {
+                let (path, kind) = mounted.split_once(" (")?;
+                Some((Path::new(path), kind.split([',', ')']).next()?))
+            }
+            None => {
+                let mut fields = line.split(' ').skip(1);
+                Some((Path::new(fields.next()?), fields.next()?))
+            }
         })
         .filter(|(mounted_at, _)| directory.starts_with(mounted_at))
         .max_by_key(|(mounted_at, _)| mounted_at.components().count())
