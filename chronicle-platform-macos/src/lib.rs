@@ -1,9 +1,9 @@
 //! The macOS backend of Chronicle's seam: a queue is a directory, an object is a file in it.
 //!
-//! [`MacosPlatform`] is made from a file descriptor of the queue's directory and implements
+//! `MacosPlatform` is made from a file descriptor of the queue's directory and implements
 //! [`Platform`](chronicle_sync::Platform): files mapped into memory
-//! ([`MacosStorage`]), sleeps on shared words ([`MacosPark`]), and the clock that all processes of a
-//! boot share ([`MacosClock`]). [`MacosWatch`] is optional. Its files are those of
+//! (`MacosStorage`), sleeps on shared words (`MacosPark`), and the clock that all processes of a
+//! boot share (`MacosClock`). `MacosWatch` is optional. Its files are those of
 //! `chronicle-platform-linux`; `darwin.rs`, which holds all that no library declares; and `space.rs`,
 //! since there is no call for what `fallocate(2)` does.
 //!

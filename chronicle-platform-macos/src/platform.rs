@@ -8,7 +8,7 @@ use crate::clock::{MacosClock, hash};
 use crate::darwin;
 use crate::error::{Call, MacosError};
 use crate::file_system::{check, check_path};
-use crate::lock::process_id;
+use crate::lock::{process_id, size_is_allowed};
 use crate::park::MacosPark;
 use crate::storage::MacosStorage;
 use crate::watch::MacosWatch;
@@ -68,6 +68,14 @@ impl MacosPlatform {
     /// [`Call::StatFileSystem`] as for [`new`](Self::new).
     pub fn check_file_system(path: &CStr) -> Result<(), MacosError> {
         check_path(path)
+    }
+
+    /// Whether this process may make a file so long. Beyond `RLIMIT_FSIZE` the kernel does not only
+    /// refuse but raises `SIGXFSZ`, whose default is to end the process (`setrlimit(2)`): whoever writes
+    /// files beside the storage asks first.
+    #[must_use]
+    pub fn size_is_allowed(length: u64) -> bool {
+        size_is_allowed(length)
     }
 
     /// Watches the queue's directory for segments and other objects that come and go, readers not

@@ -209,7 +209,7 @@ impl Storage for MacosStorage {
         }
     }
 
-    /// Writes what is there over itself: see [`fill`].
+    /// Writes what is there over itself: holes are written as zeros, which gives them space.
     fn reserve(&self, map: &MacosMap, range: Range<u64>) -> Result<(), MacosError> {
         // A range behind the end would make the file longer than its mapping.
         if range.end > map.size() as u64 {

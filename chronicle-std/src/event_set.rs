@@ -17,7 +17,8 @@ use crate::{QueueError, QueueReader};
 /// Call [`poll`](Self::poll) until it finds nothing: only then do the writers know that somebody
 /// waits, and only then wait for the descriptor. It becomes readable for nothing every 100 ms while
 /// it is waited for, so that no lost wake-up and no dead writer goes unnoticed for longer; every
-/// 10 ms if the set has a reader without write permission.
+/// 10 ms if the set has a reader without write permission, or the system sleeps on one word only
+/// (macOS, and Linux without `futex_waitv`).
 ///
 /// ```
 /// use std::os::fd::AsFd;

@@ -24,8 +24,8 @@ const SPINS: u32 = 32;
 ///
 /// One call of Linux takes 128 words (`futex_waitv(2)`, since 5.16). For queues beyond the 127th
 /// the set keeps a thread for each 127, which wakes the sleeper: one more hop for those queues, and
-/// nothing that wakes up by itself. Where the kernel has no such call, a set of more than one queue
-/// looks every 10 ms.
+/// nothing that wakes up by itself. Where the system has no such call, macOS among them, a set of more than one
+/// queue looks every 10 ms.
 ///
 /// ```
 /// use chronicle_std::{Queue, WaitOutcome, WaitSet};

@@ -3,6 +3,7 @@
 mod catalogue;
 mod mutants;
 mod nightly;
+mod platforms;
 mod steps;
 mod tidy;
 mod verify;
@@ -92,6 +93,12 @@ enum Command {
     },
     /// The crates without an operating system, for targets that have none
     BareMetal,
+    /// What of other systems can be checked here, as a table
+    Platforms {
+        /// Link for macOS through zig, run what Miri can, and all tests over the macOS backend's source
+        #[arg(long)]
+        long: bool,
+    },
     /// Arbitrary input for everything that reads bytes, with the nightly toolchain
     Fuzz {
         /// For each target
@@ -124,6 +131,7 @@ fn main() -> ExitCode {
             steps::syscalls_program().and_then(|_| run(steps::syscalls_command(long, seed)))
         }
         Command::BareMetal => steps::bare_metal(),
+        Command::Platforms { long } => platforms::platforms(long),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),
         Command::ThreadSanitizer => nightly::thread_sanitizer(),

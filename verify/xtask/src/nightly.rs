@@ -165,7 +165,7 @@ pub(crate) fn thread_sanitizer() -> Outcome {
 }
 
 /// Cargo of the nightly toolchain, with the tools that this program installed.
-fn nightly(arguments: &[&str]) -> Command {
+pub(crate) fn nightly(arguments: &[&str]) -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]).args(arguments).current_dir(root());
     let tools = target_directory().join("tools/bin");
@@ -186,7 +186,7 @@ fn have_cargo_fuzz() -> Result<(), String> {
     succeeds(install).map_err(|why| format!("cargo-fuzz cannot be installed: {why}"))
 }
 
-fn have_miri() -> Result<(), String> {
+pub(crate) fn have_miri() -> Result<(), String> {
     succeeds(nightly(&["--version"])).map_err(|why| format!("no nightly toolchain: {why}"))?;
     let mut add = Command::new("rustup");
     add.args(["component", "add", "--toolchain", "nightly", "miri", "rust-src"]);
@@ -194,7 +194,7 @@ fn have_miri() -> Result<(), String> {
 }
 
 /// Whether a command ends well; the last line that it said, if not.
-fn succeeds(mut command: Command) -> Result<(), String> {
+pub(crate) fn succeeds(mut command: Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::platforms::platforms;
 use crate::tidy;
 use crate::verify::verify;
 
@@ -14,7 +15,7 @@ use crate::verify::verify;
 pub(crate) type Outcome = Result<String, String>;
 
 /// Parts that are left out unless asked for, and checked all the same.
-const FEATURES: &str = "chronicle-std/tokio";
+pub(crate) const FEATURES: &str = "chronicle-std/tokio";
 
 /// Targets without an operating system, and what must compile for them. Where there are no 64-bit
 /// atomics there can be no queue, but its files can be read.
@@ -35,6 +36,7 @@ const CI: &[Step] = &[
     ("doc", doc),
     ("test", test),
     ("bare-metal", bare_metal),
+    ("platforms", || platforms(false)),
     ("verify", || verify(None, None, None)),
 ];
 
@@ -215,7 +217,7 @@ pub(crate) fn bare_metal() -> Outcome {
 }
 
 /// Installs a target's standard library unless it is there.
-fn install(target: &str) -> Result<(), String> {
+pub(crate) fn install(target: &str) -> Result<(), String> {
     let listed = Command::new("rustup")
         .args(["target", "list", "--installed"])
         .current_dir(root())
