@@ -221,7 +221,7 @@ fn write_down(
 
 /// How long a seeded fault may take to be found.
 #[cfg(chronicle_mutants)]
-const MUTANT_TIME: Duration = Duration::from_secs(20);
+const MUTANT_TIME: Duration = Duration::from_secs(90);
 
 /// How long nothing is found without one.
 #[cfg(chronicle_mutants)]
