@@ -256,8 +256,9 @@ impl Worker {
             let Self { shared, platform, leases, tried, .. } = self;
             // However much there is to remove: the writer is served between two segments, and a writer
             // that closes waits for one at the most. The next writer's thread removes the rest.
+            let mut rolled_meanwhile = false;
             let go_on = || {
-                take_retired(shared);
+                rolled_meanwhile |= take_retired(shared);
                 prepare_wanted(shared, platform, tried);
                 shared.stop.get().is_none()
             };
@@ -271,7 +272,7 @@ impl Worker {
             // Where it fails it is tried again; the queue grows meanwhile and says so when it is full.
             self.blocked = report
                 .map_or(true, |report| report.plan.keep_from() < report.plan.limits_keep_from);
-            self.rolled = false;
+            self.rolled = rolled_meanwhile;
             self.last_retention = Instant::now();
         }
     }
