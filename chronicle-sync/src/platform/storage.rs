@@ -152,7 +152,8 @@ pub trait Storage {
 
     /// Brings a range to the medium of which an earlier sync failed: stores every page of it anew, so
     /// that nothing passes for clean, syncs, and compares what the medium holds then with `map`, which
-    /// is a mapping of `object`. Returns whether this backend can do that at all.
+    /// is a mapping of `object`. What is stored to the range later, and synced, is on the medium too, also
+    /// where the medium held nothing yet. Returns whether this backend can do that at all.
     ///
     /// # Errors
     /// `Io`: the medium does not hold the bytes.

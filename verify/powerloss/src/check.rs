@@ -9,6 +9,7 @@ use chronicle_std::format::Object;
 use chronicle_std::format::layout::control::WRITER_BOOT;
 use chronicle_std::{Fault, Queue, QueueError, ReaderConfig};
 
+use crate::disk::Event;
 use crate::mode::Mode;
 use crate::record::Recorded;
 use crate::replay::{Choices, medium, whole};
@@ -45,8 +46,10 @@ pub(crate) fn check(
     let bytes = medium(recorded.size, &recorded.log, cut, choices);
     let image = match Image::mount(&bytes) {
         Ok(image) => image,
-        // The file system was lied to as well.
-        Err(_) if mode.may_lose() => return Ok(Seen { refused: true, ..Seen::default() }),
+        // The file system was lied to as well, or has torn its own head.
+        Err(_) if mode.may_lose() || has_loose_superblock(recorded, cut) => {
+            return Ok(Seen { refused: true, ..Seen::default() });
+        }
         Err(problem) => return Err(problem),
     };
     let queue = image.directory().join("queue");
@@ -54,10 +57,27 @@ pub(crate) fn check(
     seen.map_err(|fault| format!("{place}: {fault}"))
 }
 
+/// Whether the file system has written its superblock and not flushed it. ext4 writes it in place when its
+/// journal has failed, to note the error; torn by a power loss, it fails its checksum, and nothing can be
+/// mounted before `e2fsck` has taken another copy.
+fn has_loose_superblock(recorded: &Recorded, cut: usize) -> bool {
+    let events = recorded.log.get(..cut).unwrap_or(&recorded.log);
+    let loose = events.iter().rev().take_while(|event| !matches!(event, Event::Flush));
+    let touches = |event: &Event| match event {
+        Event::Write { at, bytes } => *at < 2048 && at + bytes.len() > 1024,
+        Event::Flush => false,
+    };
+    loose.into_iter().any(touches)
+}
+
 /// Opens the queue as the next writer would. `promised` messages must be there, unless `may_lose`.
 fn look(queue: &Path, promised: u64, may_lose: bool) -> Result<Seen, String> {
     let mut seen = Seen::default();
-    forget_boot(queue).map_err(|error| error.to_string())?;
+    match forget_boot(queue) {
+        // The file system finds its own blocks wrong.
+        Err(_) if may_lose => return Ok(Seen { refused: true, ..seen }),
+        forgotten => forgotten.map_err(|error| error.to_string())?,
+    }
     match Queue::open_publisher(queue) {
         Ok(writer) => {
             let cut = writer.recovery().cut;
