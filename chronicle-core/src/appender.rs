@@ -20,12 +20,13 @@ pub(crate) use many::MOST_STAGED;
 
 use crate::Result;
 use crate::age;
+use crate::checkpoint::newest_checkpoint;
 use crate::control::{Control, News, absent, check_notify, check_size, waiters};
 use crate::durable::Syncer;
 use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
-use crate::segment::{Geometry, Segment, segment_range};
+use crate::segment::{Geometry, Segment, segment_range_from};
 use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
 
@@ -128,11 +129,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let notify = check_notify(open(&platform, &Object::Notify)?)?;
         let checkpoint = open(&platform, &Object::Checkpoint)?;
         check_size(&checkpoint, CHECKPOINT_FILE_SIZE).map_err(Error::format(Object::Checkpoint))?;
-        let durable = recover::newest_checkpoint(&checkpoint, control.queue_id())?;
+        let durable = newest_checkpoint(&checkpoint, control.queue_id())?;
 
         let geometry = Geometry::of(&control);
         let step = options.step.clamp(PAGE, geometry.size.bytes()).next_multiple_of(PAGE);
-        let tail = recover::recover(&platform, &probe, &control, &geometry, &durable)?;
+        let newest = (&checkpoint, &durable);
+        let tail = recover::recover(&platform, &probe, &control, &geometry, newest)?;
         storage.sweep();
         // What recovery removed is gone for good before anything is appended.
         if tail.has_removed && !seeded(Mutant::OpenNamesNotSynced) {
@@ -150,7 +152,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         control.set_frontier(Frontier { segment: tail.segment.id, bytes: tail.frontier });
         control.set_segment_index(&tail.position);
         control.set_busy(None);
-        if let Some((oldest, _)) = segment_range(&platform)? {
+        if let Some((oldest, _)) = segment_range_from(&platform, durable.first)? {
             control.set_floor(oldest);
         }
         age::forget_after(&control, tail.segment.id);
@@ -543,13 +545,14 @@ impl<P: Platform, H: Probe, S: Supply<P>> Drop for Appender<P, H, S> {
         if holds {
             self.store_hint();
         }
-        if let Some(syncer) = &mut self.syncer {
-            // What is durable is so without; the next recovery only has further to walk.
-            let _ = syncer.checkpoint(&self.platform);
-        }
         // For records that were appended quietly.
         self.announce();
         self.supply.close();
+        if let Some(syncer) = &mut self.syncer {
+            // Nobody else is at the checkpoint by now. What is durable is so without; the next recovery
+            // only has further to walk.
+            let _ = syncer.checkpoint(&self.platform);
+        }
         // After a failed sync the queue is still this writer's; after another writer's takeover the
         // prepared segment may be that one's.
         if holds || self.is_poisoned() {

@@ -81,6 +81,7 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
         size: options.segment_size,
         checksums: options.checksums,
         group_readable: options.group_readable,
+        queue_id,
     };
     publish(platform, &Object::Notify, NOTIFY_FILE_SIZE, &geometry, |region| {
         region.store_bytes(0, &NotifyHeader.encode());
@@ -88,7 +89,7 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
     let durable = Position::start_of(SegmentId::FIRST, 0, 0);
     publish(platform, &Object::Checkpoint, CHECKPOINT_FILE_SIZE, &geometry, |region| {
         let [first, _] = CHECKPOINT_SLOTS;
-        let checkpoint = Checkpoint { generation: 0, queue_id, durable };
+        let checkpoint = Checkpoint { generation: 0, queue_id, durable, first: SegmentId::FIRST };
         region.store_bytes(first as u64, &checkpoint.encode());
     })?;
     let reserved = first_reservation(geometry.size);

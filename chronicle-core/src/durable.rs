@@ -1,19 +1,17 @@
 //! The durable watermark: bringing what was appended to the medium, and saying how far it got.
 
-use chronicle_format::{
-    CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint, Object, Position, SEG_DATA_OFFSET, Seal,
-    SegmentId,
-};
+use chronicle_format::{Checkpoint, Object, Position, SEG_DATA_OFFSET, Seal, SegmentId};
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::notify::Barrier;
 use chronicle_sync::record::{self, Slot};
-use chronicle_sync::{Clock, Durability, ErrorKind, Platform, RegionMutExt, Storage};
+use chronicle_sync::{Clock, Durability, ErrorKind, Platform, Storage};
 use heapless::Deque;
 
 use crate::Result;
-use crate::control::{Control, News, check_notify, check_size, waiters};
+use crate::checkpoint::CheckpointFile;
+use crate::control::{Control, News, check_notify, waiters};
 use crate::error::{Error, Operation};
-use crate::segment::{Geometry, Segment, open_segment, segment_range};
+use crate::segment::{Geometry, Segment, open_segment, segment_range_from};
 use crate::supply::RetiredSegment;
 
 /// Segments that are kept open between the roll out of them and their sync. A program that flushes
@@ -34,14 +32,16 @@ type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 pub struct Syncer<P: Platform> {
     control: Control<Map<P>>,
     notify: Map<P>,
-    checkpoint: Map<P>,
+    checkpoint: CheckpointFile<Map<P>>,
     geometry: Geometry,
-    /// Everything before this place is durable.
+    /// The segment that the log began with when the writer opened. Files before it are leftovers.
+    first: SegmentId,
+    /// Everything before this place is durable, unless it was removed.
     durable: Position,
-    /// Generation of the newest checkpoint slot.
-    generation: u64,
-    /// Whether the watermark has moved since that slot was stored.
+    /// Whether the watermark has moved since the checkpoint was stored.
     checkpoint_due: bool,
+    /// Whether somebody else was just storing the checkpoint when it was this syncer's turn.
+    checkpoint_missed: bool,
     /// The segment in which the watermark is, with the descriptor on which the system reports its
     /// write errors.
     segment: Option<Segment<Map<P>>>,
@@ -59,16 +59,22 @@ impl<P: Platform> Syncer<P> {
             region.map_err(Error::platform(object, Operation::Open))
         };
         let control = Control::check(open(Object::Control)?)?;
-        let checkpoint = open(Object::Checkpoint)?;
-        check_size(&checkpoint, CHECKPOINT_FILE_SIZE).map_err(Error::format(Object::Checkpoint))?;
+        let first = newest.first;
+        let mut durable = Position { seq: durable_seq, ..newest.durable };
+        if durable.segment < first {
+            // What lies between was removed.
+            durable = Position { segment: first, offset: SEG_DATA_OFFSET, ..durable };
+        }
         Ok(Self {
             geometry: Geometry::of(&control),
             notify: check_notify(open(Object::Notify)?)?,
+            // Recovery has seen to it that it is on the medium.
+            checkpoint: CheckpointFile::open(platform, control.queue_id(), true)?,
             control,
-            checkpoint,
-            durable: Position { seq: durable_seq, ..newest.durable },
-            generation: newest.generation,
+            first,
+            durable,
             checkpoint_due: false,
+            checkpoint_missed: false,
             segment: None,
             names_synced: None,
             retained: Deque::new(),
@@ -119,7 +125,7 @@ impl<P: Platform> Syncer<P> {
         if let Err(error) = self.bring_to_medium(platform, to) {
             return Err(self.failed(platform, error));
         }
-        if to.segment != old {
+        if to.segment != old || self.checkpoint_missed {
             // So that recovery has no more than the last segments to walk through.
             self.checkpoint(platform)?;
         }
@@ -129,24 +135,26 @@ impl<P: Platform> Syncer<P> {
     /// Brings the watermark to the checkpoint, where recovery begins after a power loss.
     ///
     /// Nothing is lost without: the log itself says what was durable, so this is for rolls, for the
-    /// end, and for times of rest.
+    /// end, and for times of rest. Returns whether the checkpoint says it now: another thread that
+    /// removes segments may just be storing it, and the next call makes up for that.
     ///
     /// # Errors
     /// As [`sync_to`](Self::sync_to).
-    pub fn checkpoint(&mut self, platform: &P) -> Result<(), P> {
+    pub fn checkpoint(&mut self, platform: &P) -> Result<bool, P> {
         self.check(platform)?;
         if self.checkpoint_due {
-            self.store_slot();
-            let synced = platform
-                .storage()
-                .sync(&self.checkpoint, 0..CHECKPOINT_FILE_SIZE, Durability::Durable)
-                .map_err(Error::platform(Object::Checkpoint, Operation::Sync));
-            if let Err(error) = synced {
-                return Err(self.failed(platform, error));
+            let durable = self.durable;
+            let advanced = self.checkpoint.advance(platform, |newest| {
+                let forgets = seeded(Mutant::CheckpointForgetsFirst);
+                let first = if forgets { SegmentId::FIRST } else { newest.first };
+                Checkpoint { durable, first, ..newest }
+            });
+            match advanced {
+                Ok(stored) => (self.checkpoint_due, self.checkpoint_missed) = (!stored, !stored),
+                Err(error) => return Err(self.failed(platform, error)),
             }
-            self.checkpoint_due = false;
         }
-        Ok(())
+        Ok(!self.checkpoint_due)
     }
 
     /// Keeps a segment that was rolled out of until it was synced; gives it back where it is not
@@ -218,7 +226,8 @@ impl<P: Platform> Syncer<P> {
         match self.enter(platform, id) {
             Ok(()) => Ok(None),
             Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
-                let oldest = segment_range(platform)?.map(|(oldest, _)| oldest);
+                // Not what the checkpoint says: that may not be on the medium yet.
+                let oldest = segment_range_from(platform, self.first)?.map(|(oldest, _)| oldest);
                 // A file that is gone from between others was lost, and is missed.
                 oldest.filter(|oldest| *oldest > id).map(Some).ok_or(error)
             }
@@ -264,22 +273,7 @@ impl<P: Platform> Syncer<P> {
         self.checkpoint_due = true;
         let moved = self.checkpoint(platform);
         self.durable = before;
-        moved
-    }
-
-    /// Stores the watermark into the older slot of the checkpoint. Synced at once: while one slot is
-    /// being written, the other one is whole on the medium.
-    fn store_slot(&mut self) {
-        self.generation += 1;
-        let checkpoint = Checkpoint {
-            generation: self.generation,
-            queue_id: self.control.queue_id(),
-            durable: self.durable,
-        };
-        let [even, odd] = CHECKPOINT_SLOTS;
-        let first = self.generation.is_multiple_of(2) || seeded(Mutant::CheckpointSingleSlot);
-        let at = if first { even } else { odd };
-        self.checkpoint.store_bytes(at as u64, &checkpoint.encode());
+        moved.map(drop)
     }
 
     /// Takes note of an error: what failed to be synced may be lost, and nothing can be said about
@@ -330,7 +324,7 @@ impl<P: Platform> Syncer<P> {
     fn open_at(&self, platform: &P, at: &mut Position) -> Result<Segment<Map<P>>, P> {
         match open_segment(platform, at.segment, &self.geometry) {
             Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
-                let oldest = segment_range(platform)?.map(|(oldest, _)| oldest);
+                let oldest = segment_range_from(platform, self.first)?.map(|(oldest, _)| oldest);
                 let oldest = oldest.filter(|oldest| *oldest > at.segment).ok_or(error)?;
                 let segment = open_segment(platform, oldest, &self.geometry)?;
                 let start = segment.started()?;

@@ -10,10 +10,10 @@ use chronicle_format::{
 use chronicle_sync::{Clock, LockState, ObjectKind, Platform, RegionExt, Storage};
 
 use crate::Result;
+use crate::checkpoint::newest_checkpoint;
 use crate::control::{check_size, view_control};
 use crate::error::{Error, Operation};
 use crate::readers;
-use crate::recover::newest_checkpoint;
 use crate::segment::{Geometry, view_segment};
 use crate::start::Start;
 use crate::tailer::{TailOptions, Tailer};
@@ -174,14 +174,19 @@ impl Inspection {
 
     /// Bytes of records between a position and the head.
     fn bytes_from<P: Platform>(&self, platform: &P, from: &Position) -> Result<u64, P> {
-        let geometry =
-            Geometry { size: self.segment_size, checksums: self.checksums, group_readable: false };
+        let geometry = Geometry {
+            size: self.segment_size,
+            checksums: self.checksums,
+            group_readable: false,
+            queue_id: self.queue_id,
+        };
         let head = &self.head.position;
         let mut bytes = 0u64;
         let mut begin = from.offset;
         let mut id = from.segment;
         while id < head.segment {
-            if let Ok(segment) = view_segment(platform, id, &geometry)
+            if id >= self.oldest.segment
+                && let Ok(segment) = view_segment(platform, id, &geometry)
                 && let Ok(Seal::At(end)) = segment.seal::<P::Error>()
             {
                 bytes += end.saturating_sub(begin);

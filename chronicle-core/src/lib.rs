@@ -15,6 +15,7 @@
 
 mod age;
 mod appender;
+mod checkpoint;
 mod control;
 mod create;
 mod durable;
@@ -24,6 +25,7 @@ mod index;
 mod inspect;
 mod readers;
 mod recover;
+mod remove;
 mod retention;
 mod reverse;
 mod salvage;
@@ -54,10 +56,8 @@ pub use index::repair_index;
 pub use inspect::{Head, Inspection, ReaderReport};
 pub use readers::{Registration, remove_reader};
 pub use recover::{Cut, RecoveryReport};
-pub use retention::{
-    Fate, HoldingReader, RetentionPlan, RetentionReport, apply_retention, apply_retention_while,
-    plan_retention,
-};
+pub use remove::{Leftovers, Remover, apply_retention};
+pub use retention::{Fate, HoldingReader, RetentionPlan, RetentionReport, plan_retention};
 pub use reverse::Reversed;
 pub use salvage::{SalvageBounds, SalvageGap, Salvaged, guess_start, salvage};
 pub use seek::Sought;

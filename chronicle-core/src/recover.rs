@@ -8,21 +8,23 @@
 mod behind;
 
 use chronicle_format::{
-    CHECKPOINT_SLOTS, Checkpoint, FormatError, Object, Position, SEG_DATA_OFFSET, Seal, SegmentId,
+    CHECKPOINT_FILE_SIZE, Checkpoint, Object, Position, SEG_DATA_OFFSET, Seal, SegmentId,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record;
 use chronicle_sync::{
-    Clock, Durability, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, RegionExt, Site,
-    Storage,
+    Clock, Durability, Error as _, ErrorKind, ObjectKind, Platform, Probe, Region, Site, Storage,
 };
 
 use self::behind::{Behind, records_behind};
 use crate::Result;
+use crate::checkpoint::sync_checkpoint;
 use crate::control::Control;
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::index::remove_index;
-use crate::segment::{Geometry, Segment, open_segment, segment_range, view_segment};
+use crate::segment::{
+    Geometry, Segment, open_segment, segment_range, segment_range_from, view_segment,
+};
 use crate::walk::{Cursor, walk};
 
 /// Records that recovery did not keep: all of them were above the durable watermark.
@@ -70,37 +72,15 @@ pub(crate) struct Tail<M> {
     pub(crate) report: RecoveryReport,
 }
 
-/// The newer of the two slots of `checkpoint.meta` that are whole.
-pub(crate) fn newest_checkpoint<R: Region, E>(
-    region: &R,
-    queue_id: u64,
-) -> core::result::Result<Checkpoint, Error<E>> {
-    let slots = CHECKPOINT_SLOTS.map(|at| {
-        let bytes = region.copy_bytes(at as u64).unwrap_or([0; Checkpoint::SIZE]);
-        Checkpoint::decode(&bytes)
-    });
-    let newest = match slots {
-        [Ok(a), Ok(b)] => Ok(if a.generation >= b.generation { a } else { b }),
-        [Ok(slot), Err(_)] | [Err(_), Ok(slot)] => Ok(slot),
-        // The first slot is whole from the beginning, so this is no torn write.
-        [Err(error), Err(_)] => Err(error),
-    }
-    .and_then(|slot| {
-        let found = slot.queue_id;
-        if found == queue_id { Ok(slot) } else { Err(FormatError::ForeignQueue { found }) }
-    });
-    newest.map_err(Error::format(Object::Checkpoint))
-}
-
 /// Finds the end of the log, begins a new epoch, and makes the log fit for appending.
 pub(crate) fn recover<P: Platform, H: Probe>(
     platform: &P,
     probe: &H,
     control: &Control<<P::Storage as Storage>::Map>,
     geometry: &Geometry,
-    durable: &Checkpoint,
-) -> Result<Tail<<P::Storage as Storage>::Map>, P> {
-    let durable = &durable.durable;
+    (region, checkpoint): (&Map<P>, &Checkpoint),
+) -> Result<Tail<Map<P>>, P> {
+    let Checkpoint { durable, first, .. } = checkpoint;
     let boot = platform.clock().boot();
     let poisoned = control.poisoned_boot() == boot;
     let recovery = Recovery {
@@ -109,16 +89,22 @@ pub(crate) fn recover<P: Platform, H: Probe>(
         geometry,
         // After a failed sync the medium decides, as after a power loss.
         same_boot: control.writer_boot() == boot && !poisoned,
+        first: if seeded(Mutant::LeftoversRead) { SegmentId::FIRST } else { *first },
     };
     if seeded(Mutant::RecoveryTrustedEarly) {
         control.set_writer_boot(boot);
     }
     if poisoned {
-        recovery.rescue(durable.segment)?;
-    } else if !seeded(Mutant::OpenNamesNotSynced) {
-        // Whoever made the queue may have died before that: records without a `control.meta` beside
-        // them are damage. Where it fails, nothing has been changed yet.
-        sync_names(platform)?;
+        recovery.rescue(durable.segment, region)?;
+    } else {
+        if !seeded(Mutant::OpenNamesNotSynced) {
+            // Whoever made the queue may have died before that: records without a `control.meta`
+            // beside them are damage. Where it fails, nothing has been changed yet.
+            sync_names(platform)?;
+        }
+        // Whoever stored it may have died before its sync, and segments are passed over and removed
+        // for what it says. In another boot it costs next to nothing.
+        recovery.poisoning(sync_checkpoint(platform, region))?;
     }
     let find_end = || {
         let end = recovery.find_end(durable)?;
@@ -159,6 +145,8 @@ struct Recovery<'a, P: Platform> {
     geometry: &'a Geometry,
     /// Only a process can have died since the queue was written to: what was stored is there.
     same_boot: bool,
+    /// The log begins with this segment: files of earlier ones are leftovers.
+    first: SegmentId,
 }
 
 struct Walked<M> {
@@ -200,7 +188,8 @@ struct Followers {
     durable_seq: u64,
 }
 
-fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
+/// That a segment is not there which has to be.
+pub(crate) fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
     let fault = Fault::NoSegment;
     Error::Damaged(Damage { segment, offset: SEG_DATA_OFFSET, seq, fault })
 }
@@ -208,10 +197,9 @@ fn no_segment<E>(segment: SegmentId, seq: u64) -> Error<E> {
 impl<P: Platform> Recovery<'_, P> {
     /// Walks to the end of the log, and refuses one that lacks what was durable.
     fn find_end(&self, durable: &Position) -> Result<End<Map<P>>, P> {
-        let Some((oldest, newest)) =
-            segment_range(self.platform)?.filter(|(_, high)| *high >= durable.segment)
+        let Some((oldest, newest)) = self.log_range()?.filter(|(_, high)| *high >= durable.segment)
         else {
-            return Err(no_segment(durable.segment, durable.seq));
+            return Err(no_segment(durable.segment.max(self.first), durable.seq));
         };
         let first = self.first_to_check(oldest, newest, durable)?;
         let walked = self.walk_from(first, newest, durable.seq)?;
@@ -285,22 +273,33 @@ impl<P: Platform> Recovery<'_, P> {
     /// After a failed sync in this boot: brings everything from the checkpoint's segment on to the
     /// medium once more, in a way that proves that it arrived. What the cache has lost meanwhile
     /// shows as the end of the log.
-    fn rescue(&self, first: SegmentId) -> Result<(), P> {
+    fn rescue(&self, durable: SegmentId, checkpoint: &Map<P>) -> Result<(), P> {
         let storage = self.platform.storage();
+        let rescue = |object: &Object, region: &Map<P>, space: u64| match storage.rescue(
+            object,
+            region,
+            0..space,
+        ) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Error::Poisoned),
+        };
         let frontier = self.control.frontier().ok_or(Error::Poisoned)?;
-        let (oldest, _) = segment_range(self.platform)?.ok_or(Error::Poisoned)?;
-        let mut id = first.max(oldest);
+        let (oldest, _) = self.log_range()?.ok_or(Error::Poisoned)?;
+        let mut id = durable.max(oldest);
         while id <= frontier.segment {
             let segment = open_segment(self.platform, id, self.geometry)?;
             let space =
                 if id == frontier.segment { frontier.bytes } else { self.geometry.size.bytes() };
-            match storage.rescue(&segment.object(), &segment.region, 0..space) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Err(Error::Poisoned),
-            }
+            rescue(&segment.object(), &segment.region, space)?;
             id = id.next().map_err(Error::format(segment.object()))?;
         }
-        storage.sync_names().map_err(|_| Error::Poisoned)
+        storage.sync_names().map_err(|_| Error::Poisoned)?;
+        // Last: the segment that it lets the log begin with is there by then.
+        rescue(&Object::Checkpoint, checkpoint, CHECKPOINT_FILE_SIZE)
+    }
+
+    fn log_range(&self) -> Result<Option<(SegmentId, SegmentId)>, P> {
+        segment_range_from(self.platform, self.first)
     }
 
     /// The watermark in `control.meta`; 0 where it is not known.
@@ -496,14 +495,14 @@ impl<P: Platform> Recovery<'_, P> {
     fn sync(&self, segment: &Segment<Map<P>>) -> Result<(), P> {
         let range = 0..self.geometry.size.bytes();
         let synced = self.platform.storage().sync(&segment.region, range, Durability::Durable);
-        let error = match synced {
-            Ok(()) => return Ok(()),
-            Err(error) => Error::platform(segment.object(), Operation::Sync)(error),
-        };
-        if error.is_failed_sync() {
+        self.poisoning(synced.map_err(Error::platform(segment.object(), Operation::Sync)))
+    }
+
+    fn poisoning(&self, synced: Result<(), P>) -> Result<(), P> {
+        if synced.as_ref().is_err_and(Error::is_failed_sync) {
             self.control.set_poisoned_boot(self.platform.clock().boot());
         }
-        Err(error)
+        synced
     }
 
     /// Looks at the segments behind the end of the log.

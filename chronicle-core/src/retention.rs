@@ -1,17 +1,17 @@
-//! Removing old segments: which ones, why the others stay, and doing it beside readers that join.
+//! Which segments may be removed, and why the others stay.
 
 use chronicle_format::{
     Object, READER_FILE_SIZE, READER_SLOTS, ReaderHeader, ReaderName, ReaderPolicy, ReaderSlot,
-    RetentionPolicy, Seal, SegmentId,
+    RetentionPolicy, SegmentId,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
-use chronicle_sync::{Clock, Error as _, ErrorKind, ObjectKind, Platform, Region, Storage};
+use chronicle_sync::{ErrorKind, ObjectKind, Platform, Region, Storage};
 
 use crate::Result;
 use crate::age;
 use crate::control::{Control, Hint, view_control};
 use crate::error::{Error, Operation};
-use crate::segment::{Geometry, segment_range, view_segment};
+use crate::segment::{Geometry, log_range};
 
 /// Why a segment stays, or that it may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +61,9 @@ pub struct RetentionReport {
     pub plan: RetentionPlan,
     /// Segments that were removed.
     pub removed: u32,
-    /// Whether removal was told to stop while there was more to remove.
-    pub interrupted: bool,
+    /// Whether there is more to remove: removal was told to stop, or another thread was just storing the
+    /// checkpoint.
+    pub unfinished: bool,
 }
 
 /// A registered reader, as retention sees it.
@@ -114,139 +115,14 @@ pub fn plan_retention<P: Platform>(
     mut lapsed: impl FnMut(&HoldingReader) -> bool,
 ) -> Result<RetentionPlan, P> {
     let control = view_control(platform)?;
-    plan(platform, &control, &mut lapsed, segments_there(platform)?, false)
+    let range = log_range(platform, &Geometry::of(&control))?;
+    let range = range.unwrap_or((SegmentId::FIRST, SegmentId::FIRST));
+    plan(platform, &control, &mut lapsed, range, false)
 }
 
-/// Removes what may go, from the oldest on. Only for the process that holds the writer's lock.
-///
-/// Another thread that is just doing the same is left to it: nothing is removed here then.
-///
-/// A position counts once it is on the medium, so that no reader can fall back behind what was
-/// removed. A segment goes only if it is sealed, and once the one behind it is on the medium: a power
-/// loss then leaves a queue that begins with a whole segment, whatever was flushed.
-///
-/// # Errors
-/// As [`plan_retention`]. What was removed before the error stays removed. After a failed sync the
-/// queue is [`Error::Poisoned`] for this boot, and nothing more is removed.
-pub fn apply_retention<P: Platform>(
-    platform: &P,
-    lapsed: impl FnMut(&HoldingReader) -> bool,
-) -> Result<RetentionReport, P> {
-    apply_retention_while(platform, lapsed, || true)
-}
-
-/// As [`apply_retention`], for a thread that has other things to do: `go_on` is asked before each
-/// segment, may do what is more urgent, and ends the removal by returning `false`. What is left is for
-/// the next call.
-///
-/// # Errors
-/// As [`apply_retention`].
-pub fn apply_retention_while<P: Platform>(
-    platform: &P,
-    mut lapsed: impl FnMut(&HoldingReader) -> bool,
-    mut go_on: impl FnMut() -> bool,
-) -> Result<RetentionReport, P> {
-    let storage = platform.storage();
-    let region = storage.open(&Object::Control);
-    let control =
-        Control::check(region.map_err(Error::platform(Object::Control, Operation::Open))?)?;
-    let geometry = Geometry::of(&control);
-    // Before anything is looked at: two threads of the writer's process that announced different
-    // floors would undo each other's promise to joining readers.
-    let alone = match storage.lock(&Object::Control) {
-        Ok(lock) => Some(lock),
-        Err(error) if error.kind() == ErrorKind::Locked => None,
-        Err(error) => return Err(Error::platform(Object::Control, Operation::Lock)(error)),
-    };
-    if control.poisoned_boot() == platform.clock().boot() {
-        return Err(Error::Poisoned);
-    }
-    if alone.is_some()
-        && let Some(max_age_ns) = control.retention()?.max_age_ns
-    {
-        age::take_sample(platform, &control, max_age_ns);
-    }
-    let there = segments_there(platform)?;
-    let first = plan(platform, &control, &mut lapsed, there, false)?;
-    let mut keep_from = first.keep_from();
-    if seeded(Mutant::RetentionRemovesOneMore) {
-        keep_from = keep_from.next().map_or(keep_from, |next| next.min(first.head));
-    }
-    if alone.is_none() || keep_from == first.oldest {
-        return Ok(RetentionReport { plan: first, removed: 0, interrupted: false });
-    }
-    let poisoning = |error: Error<P::Error>| {
-        if error.is_failed_sync() {
-            control.poison(platform.clock().boot());
-        }
-        error
-    };
-    let mut report = RetentionReport { plan: first, removed: 0, interrupted: false };
-    let mut id = report.plan.oldest;
-    // One at a time: a joining reader finds the floor ahead of what is there for a moment only, and no
-    // removal reaches the medium before the one below it.
-    while id < keep_from {
-        if !go_on() {
-            report.interrupted = true;
-            break;
-        }
-        if view_segment(platform, id, &geometry)?.seal()? == Seal::Open {
-            break;
-        }
-        let next = id.next().map_err(Error::format(Object::Segment(id)))?;
-        if !seeded(Mutant::RetentionNotSynced) {
-            if report.removed == 0 {
-                // It comes back if power is lost before its removal is on the medium, and may lie
-                // before the durable watermark by then: whole, or readers would report damage.
-                sync_segment(platform, id).map_err(poisoning)?;
-            }
-            sync_segment(platform, next).map_err(poisoning)?;
-            sync_names(platform, next).map_err(poisoning)?;
-        }
-        let mut second = Ok(report.plan.clone());
-        let allowed = control.announce_floor(next, id, || {
-            // Which segments are there is known: nobody else removes any. The writer may have made
-            // more, but the limits ask for no more to go than they did.
-            second = plan(platform, &control, &mut lapsed, (id, there.1), true);
-            // What cannot be looked at is not removed.
-            second.as_ref().map_or(id, RetentionPlan::keep_from)
-        });
-        // The oldest segment stays the one that was found at first: the report tells what was done.
-        report.plan = RetentionPlan { oldest: report.plan.oldest, ..second.map_err(poisoning)? };
-        let one_more = u64::from(seeded(Mutant::RetentionRemovesOneMore));
-        if allowed + one_more <= u64::from(id.get()) {
-            break;
-        }
-        for object in [Object::Index(id), Object::Segment(id)] {
-            match storage.remove(&object) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::platform(object, Operation::Remove)(error)),
-            }
-        }
-        report.removed += 1;
-        id = next;
-    }
-    Ok(report)
-}
-
-/// Makes a segment what the log may begin with after a power loss.
-fn sync_segment<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
-    let object = Object::Segment(id);
-    platform.storage().sync_object(&object).map_err(Error::platform(object, Operation::Sync))
-}
-
-fn sync_names<P: Platform>(platform: &P, id: SegmentId) -> Result<(), P> {
-    let synced = platform.storage().sync_names();
-    synced.map_err(Error::platform(Object::Segment(id), Operation::Sync))
-}
-
-/// The oldest and the newest segment.
-fn segments_there<P: Platform>(platform: &P) -> Result<(SegmentId, SegmentId), P> {
-    Ok(segment_range(platform)?.unwrap_or((SegmentId::FIRST, SegmentId::FIRST)))
-}
-
-fn plan<P: Platform, R: Region>(
+/// What may go of the segments from `oldest` to `newest`. With `durably`, positions count once they are on
+/// the medium.
+pub(crate) fn plan<P: Platform, R: Region>(
     platform: &P,
     control: &Control<R>,
     lapsed: &mut impl FnMut(&HoldingReader) -> bool,

@@ -16,7 +16,7 @@ use crate::Result;
 use crate::error::{Damage, Error, Fault};
 use crate::index::{Index, view_index};
 use crate::segment::{Segment, view_segment};
-use crate::start::gone;
+use crate::start::{gone, view_in_log};
 use crate::tailer::{MessageView, Tailer};
 use crate::walk::step;
 
@@ -207,14 +207,11 @@ impl<P: Platform> Reversed<'_, P> {
         let seq = self.place.seq;
         let nothing = Error::NothingBefore { oldest: seq };
         let Some(id) = self.segment.id.previous() else { return Err(nothing) };
-        let segment = match view_segment(platform, id, geometry) {
-            Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
-                return Err(match gone(platform, geometry, id, seq) {
-                    Error::FellBehind { .. } => nothing,
-                    other => other,
-                });
-            }
-            other => other?,
+        let Some(segment) = view_in_log(platform, geometry, id)? else {
+            return Err(match gone(platform, geometry, id, seq) {
+                Error::FellBehind { .. } => nothing,
+                other => other,
+            });
         };
         // The writer moves its hint to a segment a few stores before it seals the one before.
         let mut seal = segment.seal()?;

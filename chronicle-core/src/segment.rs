@@ -13,6 +13,7 @@ use chronicle_sync::{
 };
 
 use crate::Result;
+use crate::checkpoint::first_segment;
 use crate::control::{Control, decode};
 use crate::error::{Damage, Error, Fault, Operation};
 
@@ -22,6 +23,7 @@ pub(crate) struct Geometry {
     pub(crate) size: SegmentSize,
     pub(crate) checksums: bool,
     pub(crate) group_readable: bool,
+    pub(crate) queue_id: u64,
 }
 
 impl Geometry {
@@ -30,6 +32,7 @@ impl Geometry {
             size: control.segment_size(),
             checksums: control.checksums(),
             group_readable: control.group_readable(),
+            queue_id: control.queue_id(),
         }
     }
 
@@ -269,13 +272,32 @@ pub(crate) fn open_or_create_segment<P: Platform>(
     }
 }
 
-/// The lowest and the highest segment; `None` if there is none.
+/// The lowest and the highest segment of the log; `None` if there is none. Files before its beginning
+/// are not among them: they are what is left of removed segments, and may hold anything.
+pub(crate) fn log_range<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+) -> Result<Option<(SegmentId, SegmentId)>, P> {
+    segment_range_from(platform, first_segment(platform, geometry.queue_id))
+}
+
+/// The lowest and the highest segment of which there is a file; `None` if there is none.
 pub(crate) fn segment_range<P: Platform>(
     platform: &P,
 ) -> Result<Option<(SegmentId, SegmentId)>, P> {
+    segment_range_from(platform, SegmentId::FIRST)
+}
+
+/// The same of those from `first` on.
+pub(crate) fn segment_range_from<P: Platform>(
+    platform: &P,
+    first: SegmentId,
+) -> Result<Option<(SegmentId, SegmentId)>, P> {
     let mut range: Option<(SegmentId, SegmentId)> = None;
     let visit = |object| {
-        if let Object::Segment(id) = object {
+        if let Object::Segment(id) = object
+            && id >= first
+        {
             range = Some(range.map_or((id, id), |(low, high)| (low.min(id), high.max(id))));
         }
     };

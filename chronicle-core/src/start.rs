@@ -6,11 +6,12 @@ use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
 
 use crate::Result;
+use crate::checkpoint::first_segment;
 use crate::control::{Control, Hint};
 use crate::error::{Damage, Error, Fault};
 use crate::index::view_index;
 use crate::readers::LastRead;
-use crate::segment::{Geometry, Segment, segment_range, view_segment};
+use crate::segment::{Geometry, Segment, log_range, view_segment};
 use crate::walk::{Cursor, step};
 
 /// Segments may be removed while a reader looks for its first one.
@@ -43,7 +44,7 @@ pub(crate) fn gone<P: Platform>(
 ) -> Error<P::Error> {
     let lost = Damage { segment: id, offset: SEG_DATA_OFFSET, seq, fault: Fault::NoSegment };
     for _ in 0..OPEN_TRIES {
-        let oldest = match segment_range(platform) {
+        let oldest = match log_range(platform, geometry) {
             Ok(Some((oldest, _))) if oldest > id => oldest,
             Ok(_) => return Error::Damaged(lost),
             Err(error) => return error,
@@ -90,7 +91,7 @@ pub(crate) fn begin<P: Platform>(
 }
 
 fn earliest<P: Platform>(platform: &P, geometry: &Geometry) -> Result<Position, P> {
-    let Some((oldest, _)) = segment_range(platform)? else {
+    let Some((oldest, _)) = log_range(platform, geometry)? else {
         let (segment, fault) = (SegmentId::FIRST, Fault::NoSegment);
         return Err(Error::Damaged(Damage { segment, offset: SEG_DATA_OFFSET, seq: 0, fault }));
     };
@@ -126,7 +127,7 @@ fn latest<P: Platform>(
     {
         return Ok(hint);
     }
-    let Some((oldest, newest)) = segment_range(platform)? else {
+    let Some((oldest, newest)) = log_range(platform, geometry)? else {
         return earliest(platform, geometry);
     };
     let mut id = newest;
@@ -176,7 +177,7 @@ fn last_start<P: Platform>(
     first: Position,
     is_before: impl Fn(&SegmentStart) -> bool,
 ) -> Result<Position, P> {
-    let newest = segment_range(platform)?.map_or(first.segment, |(_, newest)| newest);
+    let newest = log_range(platform, geometry)?.map_or(first.segment, |(_, newest)| newest);
     // Invariant: the record is not before `low`, and `high` begins behind it or is not started.
     let mut low = first;
     let mut high = u64::from(newest.get()) + 1;
@@ -203,6 +204,23 @@ fn in_use<P: Platform>(platform: &P, geometry: &Geometry, id: SegmentId) -> Resu
             Err(error) if error.kind() == Some(ErrorKind::NotFound) => Ok(true),
             Err(error) => Err(error),
         },
+    }
+}
+
+/// Opens a segment that somebody remembers; `None` if it is not there, or is what is left of one that was
+/// removed.
+pub(crate) fn view_in_log<P: Platform>(
+    platform: &P,
+    geometry: &Geometry,
+    id: SegmentId,
+) -> Result<Option<Segment<<P::Storage as Storage>::View>>, P> {
+    if id < first_segment(platform, geometry.queue_id) {
+        return Ok(None);
+    }
+    match view_segment(platform, id, geometry) {
+        Ok(segment) => Ok(Some(segment)),
+        Err(error) if error.kind() == Some(ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -234,15 +252,13 @@ pub(crate) fn resume<P: Platform>(
     position: &Position,
     last_read: Option<LastRead>,
 ) -> Result<Place<P>, P> {
-    let own = match view_segment(platform, position.segment, geometry) {
-        Err(error) if error.kind() == Some(ErrorKind::NotFound) => {
-            match gone(platform, geometry, position.segment, position.seq) {
-                // A segment that was never written: the log was cut before it.
-                Error::Damaged(Damage { fault: Fault::NoSegment, .. }) => None,
-                other => return Err(other),
-            }
-        }
-        other => Some(other?),
+    let own = match view_in_log(platform, geometry, position.segment)? {
+        Some(segment) => Some(segment),
+        None => match gone(platform, geometry, position.segment, position.seq) {
+            // A segment that was never written: the log was cut before it.
+            Error::Damaged(Damage { fault: Fault::NoSegment, .. }) => None,
+            other => return Err(other),
+        },
     };
     // What no segment holds is the place of nothing.
     if position.offset > geometry.size.bytes() {

@@ -7,11 +7,11 @@ use chronicle_format::{CHECKPOINT_FILE_SIZE, Object, SEG_DATA_OFFSET, Seal, Segm
 use chronicle_sync::{Clock, ErrorKind, ObjectKind, Platform, Storage};
 
 use crate::Result;
+use crate::checkpoint::newest_checkpoint;
 use crate::control::{check_notify, check_size, view_control};
 use crate::error::{Damage, Error, Fault, Operation};
 use crate::readers;
-use crate::recover::newest_checkpoint;
-use crate::segment::{Geometry, segment_range, view_segment};
+use crate::segment::{Geometry, log_range, view_segment};
 use crate::walk::{Cursor, walk};
 
 /// What a check of a whole queue has counted.
@@ -70,7 +70,7 @@ pub fn verify<P: Platform>(
     let same_boot = control.writer_boot() == platform.clock().boot();
     let mut expected: Option<(u64, u32)> = None;
     let mut ended = false;
-    let (mut next, last) = match segment_range(platform)? {
+    let (mut next, last) = match log_range(platform, &geometry)? {
         Some((oldest, newest)) => (Some(oldest), newest),
         None => {
             tell(damage(SegmentId::FIRST, SEG_DATA_OFFSET, 0, Fault::NoSegment));
@@ -88,7 +88,7 @@ pub fn verify<P: Platform>(
                     // A stray file may be far ahead: what lies in between is one gap.
                     next = next_present(platform, id)?;
                 }
-                let removed = segment_range(platform)?.is_none_or(|(oldest, _)| oldest > id);
+                let removed = log_range(platform, &geometry)?.is_none_or(|(oldest, _)| oldest > id);
                 if !is_gap {
                     tell(error);
                 } else if !removed {

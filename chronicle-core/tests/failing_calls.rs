@@ -390,7 +390,8 @@ impl Script<'_> {
             assert!(attempt < 3, "{}: sync", self.point);
             let platform = self.platform();
             match syncer.sync(&platform).and_then(|()| syncer.checkpoint(&platform)) {
-                Ok(()) => break,
+                Ok(true) => break,
+                Ok(false) => panic!("nobody else is at the checkpoint"),
                 Err(error) => {
                     self.note("sync", &error);
                     if matches!(syncer.sync(&platform), Err(Error::Poisoned)) {

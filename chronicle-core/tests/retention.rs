@@ -10,11 +10,11 @@
 mod support;
 
 use chronicle_core::{
-    CreateOptions, Error, Fate, ReaderName, ReaderPolicy, RetentionPolicy, SegmentId, SegmentSize,
-    Start, TailOptions, Tailer, apply_retention, apply_retention_while, create, plan_retention,
-    remove_reader,
+    CreateOptions, Error, Fate, Fault, ReaderName, ReaderPolicy, Remover, RetentionPolicy,
+    SegmentId, SegmentSize, Start, TailOptions, Tailer, apply_retention, create, plan_retention,
+    remove_reader, verify,
 };
-use chronicle_format::layout;
+use chronicle_format::{CHECKPOINT_SLOTS, Checkpoint, layout};
 use chronicle_platform_linux::LinuxPlatform;
 use support::counting::{Calls, Counting};
 use support::{Home, TYPE, drain, payload};
@@ -92,33 +92,98 @@ fn removal_stops_between_two_segments_when_it_is_told_to_and_goes_on_later() {
     let home = filled(keep(1), 300);
     let before = segments(&home);
     assert!(before.len() > 6);
+    let platform = home.platform();
+    let mut remover = Remover::open(&platform).unwrap();
+    // Asked before anything is done at all, and then before each file.
     let mut asked = 0;
-    let report = apply_retention_while(
-        &home.platform(),
-        |_| false,
-        || {
-            asked += 1;
-            asked < 4
-        },
-    );
-    let report = report.unwrap();
-    assert!(report.interrupted);
-    assert_eq!((report.removed, asked), (3, 4));
+    let go_on = |_| {
+        asked += 1;
+        asked < 5
+    };
+    let report = remover.apply(&platform, |_| false, go_on).unwrap();
+    assert!(report.unfinished);
+    assert_eq!((report.removed, asked), (3, 5));
     assert_eq!(segments(&home), before[3..]);
-    assert_eq!(home.read_all()[0].0, home.tailer().position().seq);
-    let report = apply_retention(&home.platform(), |_| false).unwrap();
-    assert!(!report.interrupted);
-    assert_eq!(segments(&home), before[before.len() - 1..]);
+    let last = before[before.len() - 1];
+    assert_eq!(home.tailer().position().segment, id(last), "the log begins there all the same");
+    let report = remover.apply(&platform, |_| false, |_| true).unwrap();
+    assert!(!report.unfinished);
+    assert_eq!(report.removed as usize, before.len() - 4);
+    assert_eq!(segments(&home), [last]);
 }
 
 #[test]
-fn the_directory_is_listed_once_however_many_segments_go() {
-    let home = filled(keep(1), 2000);
+fn what_removal_costs_does_not_depend_on_how_many_segments_go() {
+    let home = filled(keep(3), 2000);
     let calls = Calls::default();
     let platform = Counting::new(home.platform(), &calls);
-    let removed = apply_retention(&platform, |_| false).unwrap().removed;
+    let mut remover = Remover::open(&platform).unwrap();
+    calls.take();
+    let removed = remover.apply(&platform, |_| false, |_| true).unwrap().removed;
     assert!(removed > 30, "{removed} are too few to tell");
-    assert_eq!(calls.take()["visit_segments"], 1);
+    let first = calls.take();
+    assert_eq!(first["remove"], removed, "segments of this size have no index");
+    // The head of the first segment that stays, and the checkpoint before and after.
+    assert_eq!((first["sync"], first["sync_names"]), (3, 1));
+    assert!(!first.contains_key("sync_object"));
+    assert_eq!(first["visit_segments"], 1);
+
+    // From then on what is there is known, and the names of the three that were kept are safe.
+    let mut appender = home.appender();
+    let until = appender.position().segment.get() + 2;
+    while appender.position().segment.get() < until {
+        appender.append(TYPE, &[7; 200]).unwrap();
+    }
+    calls.take();
+    assert_eq!(remover.apply(&platform, |_| false, |_| true).unwrap().removed, 2);
+    let second = calls.take();
+    assert_eq!(second["sync"], 2);
+    assert!(!second.contains_key("sync_names") && !second.contains_key("visit_segments"));
+}
+
+#[test]
+fn what_is_left_of_removed_segments_is_never_read_and_goes_with_the_next_ones() {
+    let home = filled(keep(2), 300);
+    let mut late = reader(&home, "late", ReaderPolicy::Lease { ttl_ns: 1 });
+    read(&mut late, 10);
+    drop(late);
+    let before = segments(&home);
+    let (garbage, whole) = (before[1], before[before.len() - 3]);
+    let kept = std::fs::read(home.file(&format!("{whole:09}.q"))).unwrap();
+    apply_retention(&home.platform(), |_| true).unwrap();
+    let oldest = home.tailer().position();
+
+    // A power loss took some of the removals back: one segment whole, of another nothing but its name.
+    std::fs::write(home.file(&format!("{whole:09}.q")), kept).unwrap();
+    std::fs::write(home.file(&format!("{garbage:09}.q")), vec![0xa5; SIZE as usize]).unwrap();
+    home.forget_boot();
+    let as_it_should_be = |home: &Home| {
+        assert_eq!(home.tailer().position(), oldest);
+        assert_eq!(home.read_all().len() as u64, 300 - oldest.seq);
+        for start in [Start::Seq(oldest.seq - 1), Start::Timestamp(1)] {
+            let refused = home.tailer_from(start).map(drop).unwrap_err();
+            assert_eq!(refused, Error::FellBehind { oldest: oldest.seq });
+        }
+        assert_eq!(
+            home.named("late").map(drop).unwrap_err(),
+            Error::FellBehind { oldest: oldest.seq },
+            "whether its segment came back or not"
+        );
+        let mut tailer = home.tailer();
+        let mut reversed = tailer.reversed().unwrap();
+        let nothing = reversed.previous().map(drop).unwrap_err();
+        assert_eq!(nothing, Error::NothingBefore { oldest: oldest.seq });
+        let found = verify(&home.platform(), |fault| panic!("{fault}")).unwrap();
+        assert_eq!(found.faults, 0);
+    };
+    as_it_should_be(&home);
+    drop(home.appender());
+    as_it_should_be(&home);
+    let plan = plan_retention(&home.platform(), |_| true).unwrap();
+    assert_eq!(plan.oldest, oldest.segment);
+    assert_eq!(apply_retention(&home.platform(), |_| true).unwrap().removed, 2);
+    assert_eq!(segments(&home)[0], oldest.segment.get());
+    as_it_should_be(&home);
 }
 
 #[test]
@@ -319,4 +384,69 @@ fn a_reader_joins_though_a_remover_died_over_its_work() {
     let mut tailer = reader(&home, "late", ReaderPolicy::Durable);
     assert_eq!(tailer.position().segment, id(floor));
     assert!(tailer.next().unwrap().is_some());
+}
+
+/// The newest slot of the checkpoint.
+fn checkpoint(home: &Home) -> Checkpoint {
+    let slot = |at: usize| {
+        let bytes = home.read_at("checkpoint.meta", at as u64, Checkpoint::SIZE);
+        Checkpoint::decode(&bytes.try_into().unwrap()).ok()
+    };
+    let slots = CHECKPOINT_SLOTS.into_iter().filter_map(slot);
+    slots.max_by_key(|slot| slot.generation).unwrap()
+}
+
+#[test]
+fn whoever_finds_the_checkpoint_being_stored_comes_back_to_it() {
+    use chronicle_core::Object;
+    use chronicle_sync::{Platform, Storage};
+    let home = filled(keep(2), 100);
+    let mut appender = home.appender();
+    appender.flush().unwrap();
+    let before = checkpoint(&home);
+    let files = segments(&home);
+    let platform = home.platform();
+    let other = platform.storage().lock(&Object::Checkpoint).unwrap();
+    let report = apply_retention(&home.platform(), |_| false).unwrap();
+    assert!(report.unfinished);
+    assert_eq!(segments(&home), files, "nothing goes that the checkpoint does not know of");
+    for number in 100..200 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    appender.flush().unwrap();
+    assert_eq!(appender.durable_seq(), 200, "a flush does not wait for it");
+    assert_eq!(checkpoint(&home), before);
+    drop(other);
+    appender.append(TYPE, &payload(200)).unwrap();
+    appender.flush().unwrap();
+    assert_eq!(checkpoint(&home).durable.seq, 201, "though the log has entered no other segment");
+    assert!(apply_retention(&home.platform(), |_| false).unwrap().removed > 0);
+    // Each of both leaves what is the other one's.
+    let kept = checkpoint(&home);
+    assert_eq!((kept.durable.seq, kept.first), (201, home.tailer().position().segment));
+    for number in 201..300 {
+        appender.append(TYPE, &payload(number)).unwrap();
+    }
+    appender.flush().unwrap();
+    assert_eq!((checkpoint(&home).durable.seq, checkpoint(&home).first), (300, kept.first));
+}
+
+#[test]
+fn a_log_that_is_said_to_begin_behind_its_end_is_damage_and_nothing_goes() {
+    let home = filled(keep(2), 300);
+    let files = segments(&home);
+    let old = checkpoint(&home);
+    let first = id(files[files.len() - 1] + 5);
+    let slot = Checkpoint { generation: old.generation + 2, first, ..old };
+    let at = CHECKPOINT_SLOTS[(slot.generation % 2) as usize] as u64;
+    home.write_at("checkpoint.meta", at, &slot.encode());
+    let damage = |error| match error {
+        Error::Damaged(damage) => assert_eq!(damage.fault, Fault::NoSegment),
+        other => panic!("{other}"),
+    };
+    damage(home.try_appender().map(drop).unwrap_err());
+    damage(home.tailer_from(Start::Earliest).map(drop).unwrap_err());
+    damage(apply_retention(&home.platform(), |_| false).map(drop).unwrap_err());
+    plan_retention(&home.platform(), |_| false).unwrap();
+    assert_eq!(segments(&home), files);
 }

@@ -19,8 +19,11 @@ pub struct Checkpoint {
     pub generation: u64,
     /// The queue that this checkpoint belongs to.
     pub queue_id: u64,
-    /// Everything before this place is durable.
+    /// Everything before this place is durable, unless it was removed.
     pub durable: Position,
+    /// The segment that the log begins with. Files of earlier ones are what is left of segments that
+    /// were removed, and may hold anything.
+    pub first: SegmentId,
 }
 
 impl Checkpoint {
@@ -41,6 +44,11 @@ impl Checkpoint {
         put(&mut bytes, checkpoint::SEGMENT, self.durable.segment.get().to_le_bytes());
         let crc = crc32c(before(&bytes, checkpoint::CRC));
         put(&mut bytes, checkpoint::CRC, crc.to_le_bytes());
+        if self.first != SegmentId::FIRST {
+            put(&mut bytes, checkpoint::FIRST_SEGMENT, self.first.get().to_le_bytes());
+            let crc = first_crc(&bytes);
+            put(&mut bytes, checkpoint::FIRST_CRC, crc.to_le_bytes());
+        }
         bytes
     }
 
@@ -60,6 +68,15 @@ impl Checkpoint {
         if u32_at(bytes, checkpoint::CRC) != crc32c(before(bytes, checkpoint::CRC)) {
             return Err(FormatError::BadChecksum { at: checkpoint::CRC });
         }
+        let first = u32_at(bytes, checkpoint::FIRST_SEGMENT);
+        let crc = u32_at(bytes, checkpoint::FIRST_CRC);
+        let is_whole = match (first, crc) {
+            (0, 0) => true,
+            _ => crc == first_crc(bytes),
+        };
+        if !is_whole {
+            return Err(FormatError::BadChecksum { at: checkpoint::FIRST_CRC });
+        }
         let offset = u64_at(bytes, checkpoint::OFFSET);
         if offset < SEG_DATA_OFFSET || !offset.is_multiple_of(RECORD_ALIGN) {
             return Err(FormatError::OutOfRange { at: checkpoint::OFFSET, value: offset });
@@ -73,6 +90,22 @@ impl Checkpoint {
                 seq: u64_at(bytes, checkpoint::DURABLE_SEQ),
                 epoch: u32_at(bytes, checkpoint::EPOCH),
             },
+            first: SegmentId::new(first.into())?,
         })
     }
+}
+
+/// The checksum of the beginning of the log, which binds it to the rest of its slot.
+///
+/// It leaves the other checksum out: a CRC over bytes with their own CRC behind them is the same number
+/// whatever they are, so one that goes on from there would know nothing of them.
+fn first_crc(bytes: &[u8; Checkpoint::SIZE]) -> u32 {
+    let mut covered = [0; checkpoint::CRC + 4];
+    put(
+        &mut covered,
+        0,
+        *bytes.first_chunk::<{ checkpoint::CRC }>().unwrap_or(&[0; checkpoint::CRC]),
+    );
+    put(&mut covered, checkpoint::CRC, u32_at(bytes, checkpoint::FIRST_SEGMENT).to_le_bytes());
+    crc32c(&covered)
 }

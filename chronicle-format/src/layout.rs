@@ -259,6 +259,10 @@ layouts! {
         SEGMENT: u32 = 48,
         /// CRC-32C of bytes 0..52.
         CRC: u32 = 52,
+        /// The segment that the log begins with.
+        FIRST_SEGMENT: u32 = 56,
+        /// CRC-32C of bytes 0..52 and 56..60; 0 where the log begins with segment 0.
+        FIRST_CRC: u32 = 60,
     }
     /// The head of `readers/NAME.meta`.
     reader[128] {

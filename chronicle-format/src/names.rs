@@ -9,8 +9,6 @@ pub const READERS_DIRECTORY: &str = "readers";
 /// Directory to which a repair moves what it takes out of a queue.
 pub const QUARANTINE_DIRECTORY: &str = "quarantine";
 
-const LAST_SEGMENT: u32 = 999_999_999;
-
 /// Number of a segment: 0 to 999,999,999, in ascending order without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(u32);
@@ -18,13 +16,15 @@ pub struct SegmentId(u32);
 impl SegmentId {
     /// The first segment of every queue.
     pub const FIRST: Self = Self(0);
+    /// The last segment that a queue can have.
+    pub const LAST: Self = Self(999_999_999);
 
     /// Checks an id.
     ///
     /// # Errors
     /// [`FormatError::SegmentId`] above 999,999,999.
     pub const fn new(id: u64) -> Result<Self, FormatError> {
-        if id <= LAST_SEGMENT as u64 {
+        if id <= Self::LAST.0 as u64 {
             Ok(Self(id as u32))
         } else {
             Err(FormatError::SegmentId { id })

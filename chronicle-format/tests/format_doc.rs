@@ -218,7 +218,7 @@ fn magics_and_versions_are_those_that_the_code_writes() {
     let control =
         ControlHeader { flags: ControlFlags::empty(), segment_size, queue_id: 1, created_ns: 0 };
     let durable = Position::start_of(id, 0, 0);
-    let checkpoint = Checkpoint { generation: 0, queue_id: 1, durable };
+    let checkpoint = Checkpoint { generation: 0, queue_id: 1, durable, first: id };
     let reader = ReaderHeader { queue_id: 1, policy: ReaderPolicy::Durable };
     let index = IndexHeader { segment: id, salt: 1, stride: INDEX_STRIDE };
     // Magic, and the version in as many bytes as it has.

@@ -172,9 +172,31 @@ fn a_checkpoint_slot_keeps_its_bytes() {
             seq: 1_000_031,
             epoch: 3,
         },
+        first: SegmentId::FIRST,
     };
     let stored = golden("checkpoint", checkpoint.encode());
     assert_eq!(Checkpoint::decode(&stored), Ok(checkpoint));
+    let checkpoint = Checkpoint { first: SegmentId::new(5).unwrap(), ..checkpoint };
+    let stored = golden("checkpoint_first", checkpoint.encode());
+    assert_eq!(Checkpoint::decode(&stored), Ok(checkpoint));
+}
+
+#[test]
+fn a_checkpoint_slot_of_which_a_part_is_older_is_not_whole() {
+    let durable = Position::start_of(SegmentId::new(7).unwrap(), 1_000_000, 3);
+    let slot = |generation: u64, first: u64| Checkpoint {
+        generation,
+        queue_id: 1,
+        durable,
+        first: SegmentId::new(first).unwrap(),
+    };
+    let (older, newer) = (slot(4, 5).encode(), slot(6, 6).encode());
+    // Magic, version and epoch are the same.
+    for cut in (24..Checkpoint::SIZE).step_by(8) {
+        let mut torn = older;
+        torn[..cut].copy_from_slice(&newer[..cut]);
+        assert!(Checkpoint::decode(&torn).is_err(), "the first {cut} bytes are newer");
+    }
 }
 
 #[test]

@@ -204,7 +204,9 @@ impl Worker {
             self.shared.note(&syncer, synced)?;
             let durable_seq = syncer.durable_seq();
             if stopping {
-                return syncer.checkpoint(&self.platform);
+                let stored = syncer.checkpoint(&self.platform)?;
+                drop(syncer);
+                return if stored { Ok(()) } else { self.store_checkpoint() };
             }
             drop(syncer);
             // So that others join the group. Ended early by whoever asks for it.
@@ -227,6 +229,18 @@ impl Worker {
             }
             Err(error) => self.reopen(error).map(|()| true),
         }
+    }
+
+    /// At the end: stores the checkpoint as soon as whoever removes segments is done with it. Nothing is
+    /// lost without, so not for long.
+    fn store_checkpoint(&self) -> Result<(), Error<PlatformError>> {
+        for _ in 0..LAST_TRIES {
+            thread::sleep(RETRY);
+            if lock(&self.shared.syncer).checkpoint(&self.platform)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The place behind the newest message.

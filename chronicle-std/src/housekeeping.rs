@@ -7,13 +7,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use chronicle_core::{
-    HoldingReader, PreparedSegment, ReaderPolicy, RetiredSegment, SegmentId, Supply,
-    apply_retention_while, prepare_segment,
+    HoldingReader, Leftovers, PreparedSegment, ReaderPolicy, Remover, RetiredSegment, SegmentId,
+    Supply, prepare_segment,
 };
 use chronicle_sync::handoff::Handoff;
 
@@ -31,6 +31,12 @@ const SLICE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 /// After a roll, old segments are looked at once this much time has gone by since the last look.
 const RETENTION: Duration = Duration::from_millis(20);
+/// How often, while it removes segments, it looks what the writer wants. A writer that rolls more often
+/// makes its segments itself.
+const SERVE: Duration = Duration::from_millis(2);
+/// Where it is so many removed segments behind, a writer that makes a segment itself takes a file away
+/// too: then no writer is faster than removal.
+const BEHIND: u32 = 64;
 /// Where readers hold what the limits ask for, it is looked at again after this time.
 const RETENTION_BLOCKED: Duration = Duration::from_millis(500);
 /// Where segments age, they are looked at so many times in the time that they may live, but not
@@ -49,6 +55,8 @@ struct Shared {
     /// Where segments that the writer has left are kept open until they were synced.
     syncer: OnceLock<SharedSyncer>,
     full: Handoff<()>,
+    /// What the thread is just removing.
+    leftovers: Mutex<Option<Leftovers>>,
     /// The writer holds its lock: segments may be removed.
     opened: OnceLock<()>,
     stop: OnceLock<()>,
@@ -70,6 +78,7 @@ pub(crate) struct Housekeeping(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
+    platform: Backend,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,6 +95,7 @@ impl Housekeeping {
             retired: Handoff::new(),
             syncer: OnceLock::new(),
             full: Handoff::new(),
+            leftovers: Mutex::new(None),
             opened: OnceLock::new(),
             stop: OnceLock::new(),
         });
@@ -94,6 +104,7 @@ impl Housekeeping {
             platform: backend::open(path)?,
             leases: Leases::default(),
             tried: None,
+            remover: None,
             rolled: false,
             blocked: false,
             age_look: Some(Duration::ZERO),
@@ -103,7 +114,8 @@ impl Housekeeping {
             .name("chronicle-keeper".to_owned())
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
-        Ok(Self(Some(Running { shared, thread: Some(thread) })))
+        let platform = backend::open(path)?;
+        Ok(Self(Some(Running { shared, platform, thread: Some(thread) })))
     }
 
     /// To be told when the writer has opened.
@@ -122,6 +134,21 @@ impl Housekeeping {
 }
 
 impl Running {
+    /// Takes one of the files away that the thread is far from getting to. It finds out by itself that
+    /// the file is gone, or that it could not be removed.
+    fn help(&self) {
+        // Held by the thread for a few instructions; the next roll will do as well.
+        let last = match self.shared.leftovers.try_lock() {
+            Ok(mut left) => {
+                left.as_mut().filter(|left| left.count() > BEHIND).and_then(Leftovers::split_last)
+            }
+            Err(_) => None,
+        };
+        if let Some(last) = last {
+            let _ = last.remove(&self.platform);
+        }
+    }
+
     /// Wakes the thread. No system call unless it is parked.
     fn ring(&self) {
         if let Some(thread) = &self.thread {
@@ -142,7 +169,12 @@ impl Supply<Backend> for Housekeeping {
     }
 
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<Backend>> {
-        self.0.as_ref()?.shared.prepared.take(id.get())
+        let running = self.0.as_ref()?;
+        let prepared = running.shared.prepared.take(id.get());
+        if prepared.is_none() {
+            running.help();
+        }
+        prepared
     }
 
     fn close(&mut self) {
@@ -206,6 +238,8 @@ struct Worker {
     leases: Leases,
     /// What was done about the segment that was asked for last, and when.
     tried: Option<(u32, Prepared, Instant)>,
+    /// What removes segments, once that was necessary.
+    remover: Option<Remover<Backend>>,
     /// The writer has rolled, or could not, since old segments were last looked at.
     rolled: bool,
     /// A reader held what the limits asked for.
@@ -253,17 +287,27 @@ impl Worker {
             self.shared.opened.get().is_some() && self.age_look.is_some_and(|time| waited >= time);
         let blocked = self.blocked && waited >= RETENTION_BLOCKED;
         if self.rolled && waited >= RETENTION || blocked || ages {
-            let Self { shared, platform, leases, tried, .. } = self;
+            let Self { shared, platform, leases, tried, remover, .. } = self;
             // However much there is to remove: the writer is served between two segments, and a writer
             // that closes waits for one at the most. The next writer's thread removes the rest.
+            let mut served = Instant::now();
             let mut rolled_meanwhile = false;
-            let go_on = || {
-                rolled_meanwhile |= take_retired(shared);
-                prepare_wanted(shared, platform, tried);
+            let go_on = |left: Leftovers| {
+                share(shared, Some(left));
+                if served.elapsed() >= SERVE {
+                    rolled_meanwhile |= take_retired(shared);
+                    prepare_wanted(shared, platform, tried);
+                    served = Instant::now();
+                }
                 shared.stop.get().is_none()
             };
             let lapsed = |reader: &HoldingReader| leases.lapsed(reader);
-            let report = apply_retention_while(platform, lapsed, go_on);
+            let report = match remover {
+                Some(remover) => remover.apply(platform, lapsed, go_on),
+                None => Remover::open(platform)
+                    .and_then(|opened| remover.insert(opened).apply(platform, lapsed, go_on)),
+            };
+            share(shared, None);
             // Where it cannot be known whether there is a limit, the next look is soon enough.
             let max_age = report.as_ref().map_or(Some(0), |report| report.plan.policy.max_age_ns);
             self.age_look = max_age.map(|nanoseconds| {
@@ -271,11 +315,20 @@ impl Worker {
             });
             // Where it fails it is tried again; the queue grows meanwhile and says so when it is full.
             self.blocked = report
+                .as_ref()
                 .map_or(true, |report| report.plan.keep_from() < report.plan.limits_keep_from);
-            self.rolled = rolled_meanwhile;
+            self.rolled = rolled_meanwhile || report.is_ok_and(|report| report.unfinished);
             self.last_retention = Instant::now();
         }
     }
+}
+
+/// Lets the writer know what is just being removed.
+fn share(shared: &Shared, left: Option<Leftovers>) {
+    let mut leftovers = shared.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+    // The writer has taken some away at the end.
+    let end = leftovers.as_ref().filter(|left| left.count() > 0).map(|left| left.end);
+    *leftovers = left.map(|left| Leftovers { end: end.unwrap_or(left.end).min(left.end), ..left });
 }
 
 /// Unmaps a segment that the writer has left, unless it is still to be synced and can be handed to the

@@ -179,3 +179,16 @@ fn a_writer_closes_at_once_whatever_is_still_to_be_removed() {
 fn is_segment(name: &OsString) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "q")
 }
+
+#[test]
+fn removal_keeps_up_with_a_writer_that_does_nothing_but_roll() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut config = keeps_one_segment(None);
+    config.segment_size = 4096;
+    let mut writer = Queue::create(&queue, config).unwrap();
+    roll(&mut writer, 6000);
+    // What is rolled out of while the checkpoint is brought to the medium comes on top of what is kept.
+    let left = names(&queue).iter().filter(|name| is_segment(name)).count();
+    assert!(left < 5000, "{left} of 6000 segments are still there");
+}

@@ -221,8 +221,18 @@ mutants! {
     FlushNamesNotSynced => Simulator,
     /// A flush does not sync the segments before the one that is being written to.
     FlushSealedNotSynced => Simulator,
-    /// A segment is removed before the one behind it is on the medium.
+    /// Segments are removed before the checkpoint that says so is on the medium.
     RetentionNotSynced => Simulator,
+    /// Segments are removed, and only then the checkpoint says so.
+    RetentionSaidLate => Simulator,
+    /// The head of the segment that the log is to begin with is not synced.
+    RetentionHeadNotSynced => Simulator,
+    /// The name of the segment that the log is to begin with is not synced.
+    RetentionNamesNotSynced => Simulator,
+    /// What is left of removed segments is taken for a part of the log.
+    LeftoversRead => Simulator,
+    /// A flush that stores the checkpoint forgets where the log begins.
+    CheckpointForgetsFirst => Simulator,
     /// The segment that a reader is in is removed too.
     RetentionRemovesOneMore => Simulator,
     /// The name of a reader is not synced when it registers.

@@ -415,7 +415,9 @@ fn checkpoint(plan: &Plan) -> Vec<u8> {
     let generation = plan.checkpoint_generation + 1;
     let [even, odd] = CHECKPOINT_SLOTS;
     let at = if generation.is_multiple_of(2) { even } else { odd };
-    let slot = Checkpoint { generation, queue_id: plan.header.queue_id, durable: plan.end() };
+    let (queue_id, durable) = (plan.header.queue_id, plan.end());
+    let first = plan.log.segments.first().map_or(durable.segment, |segment| segment.header.id);
+    let slot = Checkpoint { generation, queue_id, durable, first };
     put(&mut bytes, at, &slot.encode());
     bytes
 }

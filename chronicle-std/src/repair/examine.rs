@@ -50,7 +50,7 @@ pub(super) struct Geometry {
 impl Plan {
     pub(super) fn of(path: &Path, platform: &Backend) -> Result<Self, QueueError> {
         let mut repairs = Vec::new();
-        let segments = list_segments(path, platform)?;
+        let mut segments = list_segments(path, platform)?;
         let control = read_small(path, platform, &Object::Control, CONTROL_FILE_SIZE)?;
         let identity = identity(&control);
         if let Err(source @ FormatError::UnsupportedVersion { .. }) = identity {
@@ -89,6 +89,8 @@ impl Plan {
             .filter(|slot| slot.queue_id == queue_id)
             .max_by_key(|slot| slot.generation)
             .copied();
+        // What is left of segments that were removed is no part of the log, whatever is in it.
+        segments.retain(|id| durable.is_none_or(|slot| *id >= slot.first));
         let old_control = identity.is_ok().then(|| control.bytes().to_vec());
         let old_word = |at: usize| old_control.as_deref().map_or(0, |bytes| word(bytes, at));
         let durable_word = old_word(control::DURABLE_SEQ);

@@ -49,11 +49,12 @@ pub fn scan(memory: &Memory) -> Option<Verdict> {
         .filter(|at| u64_at(&checkpoint, *at) == u64::from_le_bytes(*b"CHRONCKP"))
         .max_by_key(|at| (u64_at(&checkpoint, at + 16), usize::MAX - at))?;
     let durable_place = (u32_at(&checkpoint, slot + 48), u64_at(&checkpoint, slot + 40));
+    let first = u32_at(&checkpoint, slot + 56);
     let mut segments: Vec<_> = memory
         .objects()
         .into_iter()
         .filter_map(|object| match &object {
-            Object::Segment(id) => Some((id.get(), memory.get(&object)?)),
+            Object::Segment(id) if id.get() >= first => Some((id.get(), memory.get(&object)?)),
             _ => None,
         })
         .collect();

@@ -17,6 +17,15 @@ pub fn reseal(object: &Object, bytes: &mut [u8]) {
         Object::Checkpoint => {
             seal(bytes, 0..52, 52);
             seal(bytes, 4096..4148, 4148);
+            for slot in [0, 4096] {
+                let (Some(head), Some(first)) =
+                    (bytes.get(slot..slot + 52), bytes.get(slot + 56..slot + 60))
+                else {
+                    return;
+                };
+                let crc = if first == [0; 4] { 0 } else { crc32c(&[head, first]) };
+                put(bytes, slot + 60, crc);
+            }
         }
         Object::Reader(_) => {
             seal(bytes, 0..32, 32);

@@ -1,6 +1,8 @@
 //! The oracle: opens what a crash left with the shipping code, and holds it against what is known.
 
-use chronicle_core::{Error, TailOptions, Tailer, create, verify};
+use chronicle_core::{Error, Position, TailOptions, Tailer, apply_retention, create, verify};
+use chronicle_format::{CHECKPOINT_SLOTS, Checkpoint, SegmentId};
+use chronicle_sync::{Object, ObjectKind, Platform, Storage};
 
 use crate::facts::{Commit, Entry, Facts, Mark};
 use crate::platform::SimPlatform;
@@ -71,6 +73,8 @@ pub(crate) fn check(
         return check.behind_a_lie();
     }
     let reader_is_there = platform.has_reader();
+    // Whoever comes before the writer begins where the log begins too.
+    let early = begins(platform);
     let mut appender = match open(platform) {
         Ok(appender) => appender,
         Err(Error::NoQueue) if !mark.created => {
@@ -95,7 +99,22 @@ pub(crate) fn check(
     }
     let Some(mut records) = check.read_all()? else { return Ok(check.tally) };
     check.compare(&records, appender.next_seq())?;
+    if let (Ok(early), Ok(late)) = (&early, begins(platform))
+        && *early != late
+        && stop != Stop::Rot
+    {
+        return Err(format!(
+            "A3: the log began at {early:?} before recovery, and at {late:?} behind"
+        ));
+    }
+    if let Err(error) = early
+        && mark.created
+        && stop != Stop::Rot
+    {
+        return Err(format!("A3: the queue cannot be read before it is recovered: {error}"));
+    }
     check.go_on(&mut appender, &mut records)?;
+    check.leftovers(&records)?;
     if stop != Stop::Rot {
         check.reader(&records, appender.next_seq(), reader_is_there)?;
         let mut fault = None;
@@ -126,7 +145,49 @@ pub(crate) fn read_all(platform: &SimPlatform) -> (Vec<(Entry, Vec<u8>)>, Option
     }
 }
 
+/// The place of the oldest record.
+fn begins(platform: &SimPlatform) -> Result<Position, Failure> {
+    Tailer::open(platform, &TailOptions::default()).map(|reader| reader.position())
+}
+
+/// Whether there are files of segments before the one that the log begins with.
+fn has_leftovers(platform: &SimPlatform) -> bool {
+    let slot = |at: usize| {
+        let mut bytes = [0; Checkpoint::SIZE];
+        platform.storage().copy_out(&Object::Checkpoint, at as u64, &mut bytes).ok()?;
+        Checkpoint::decode(&bytes).ok()
+    };
+    let newest = CHECKPOINT_SLOTS.into_iter().filter_map(slot).max_by_key(|slot| slot.generation);
+    let mut lowest = SegmentId::LAST;
+    let visit = |object| {
+        if let Object::Segment(id) = object {
+            lowest = lowest.min(id);
+        }
+    };
+    let listed = platform.storage().visit(ObjectKind::Segments, visit);
+    listed.is_ok() && newest.is_some_and(|newest| lowest < newest.first)
+}
+
 impl Check<'_> {
+    /// What is left of removed segments goes, and the log does not change by that.
+    fn leftovers(&self, records: &[Entry]) -> Result<(), String> {
+        if self.stop == Stop::Rot || !has_leftovers(self.platform) {
+            return Ok(());
+        }
+        let removed = apply_retention(&self.platform, |_| true);
+        removed.map_err(|error| format!("A3: leftovers cannot be removed: {error}"))?;
+        if has_leftovers(self.platform) {
+            return Err("A3: leftovers stay".to_owned());
+        }
+        let (found, error) = read_all(self.platform);
+        if let Some(error) = error {
+            return Err(format!("A3: behind the removal the queue cannot be read: {error}"));
+        }
+        let same =
+            found.iter().rev().zip(records.iter().rev()).all(|((entry, _), known)| entry == known);
+        if same { Ok(()) } else { Err("A3: the removal of leftovers changed the log".to_owned()) }
+    }
+
     /// All records; `None` if rot stopped the reading, which is an answer.
     fn read_all(&mut self) -> Result<Option<Vec<Entry>>, String> {
         let (records, error) = read_all(self.platform);

@@ -244,7 +244,7 @@ fn likely() -> impl Iterator<Item = Workload> {
         workload.faults.fail_sync = Some(sync);
         Some(workload)
     });
-    ["bkoc", "rood", "od", "sn"].into_iter().filter_map(ops).chain(failing)
+    ["bkoc", "rood", "od", "ood", "oofdl", "sn"].into_iter().filter_map(ops).chain(failing)
 }
 
 #[cfg(chronicle_mutants)]

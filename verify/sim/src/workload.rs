@@ -244,6 +244,9 @@ pub fn run(workload: &Workload, seed: u64) -> Result<Run, String> {
     session.begin(&workload.setup)?;
     platform.world.begin_lying();
     for (index, op) in workload.ops.iter().enumerate() {
+        if session.poisoned {
+            break;
+        }
         last_op = platform.world.points();
         let before = platform.world.steps();
         if let Some((doomed, call)) = workload.die
@@ -261,9 +264,6 @@ pub fn run(workload: &Workload, seed: u64) -> Result<Run, String> {
         }
         calls.push(platform.world.steps() - before);
         platform.world.observe();
-        if session.poisoned {
-            break;
-        }
     }
     let facts = session.facts.clone();
     let syncs = platform.world.syncs();

@@ -79,6 +79,10 @@ fn what_retention_left_opens_although_nothing_was_flushed() {
     for setup in [JOURNAL, FREE, PAGES] {
         explore_ops(setup, "od");
         explore_ops(setup, "toodt");
+        // Several go at once, a flush moves the checkpoint, others go, and the writer is another one.
+        explore_ops(setup, "ooodof");
+        explore_ops(setup, "oodfodk");
+        explore_ops(setup, "oodkod");
     }
 }
 
