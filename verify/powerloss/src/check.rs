@@ -53,7 +53,7 @@ pub(crate) fn check(
         Err(problem) => return Err(problem),
     };
     let queue = image.directory().join("queue");
-    let seen = look(&queue, promised, mode.may_lose());
+    let seen = look(&queue, promised, mode.may_lose(), recorded.limited);
     seen.map_err(|fault| format!("{place}: {fault}"))
 }
 
@@ -70,8 +70,9 @@ fn has_loose_superblock(recorded: &Recorded, cut: usize) -> bool {
     loose.into_iter().any(touches)
 }
 
-/// Opens the queue as the next writer would. `promised` messages must be there, unless `may_lose`.
-fn look(queue: &Path, promised: u64, may_lose: bool) -> Result<Seen, String> {
+/// Opens the queue as the next writer would. `promised` messages must be there, unless `may_lose`, or
+/// were there and were removed because the queue is `limited`.
+fn look(queue: &Path, promised: u64, may_lose: bool, limited: bool) -> Result<Seen, String> {
     let mut seen = Seen::default();
     match forget_boot(queue) {
         // The file system finds its own blocks wrong.
@@ -90,14 +91,17 @@ fn look(queue: &Path, promised: u64, may_lose: bool) -> Result<Seen, String> {
         Err(_) if may_lose => seen.refused = true,
         Err(error) => return Err(error.to_string()),
     }
-    let next = match read(queue) {
-        Ok(next) => next,
+    let (first, next) = match read(queue) {
+        Ok(there) => there,
         Err((_, Some(_))) if may_lose => {
             seen.refused = true;
             return Ok(seen);
         }
         Err((fault, _)) => return Err(fault),
     };
+    if first > 0 && !limited {
+        return Err(format!("the first message is {first}"));
+    }
     seen.lost = next < promised;
     if seen.lost && !may_lose {
         return Err(format!("only {next} messages are there"));
@@ -105,25 +109,36 @@ fn look(queue: &Path, promised: u64, may_lose: bool) -> Result<Seen, String> {
     // The reader's own place is one that it had, or it is told that it is not there any more.
     match Queue::open_subscriber(queue, "reader").map(|reader| reader.position().seq) {
         Ok(seq) if seq > next => Err(format!("the reader goes on at {seq} of {next}")),
+        // Nothing goes that a reader has not passed, whatever the medium has kept of either.
+        Err(error) if !may_lose && fell_behind(&error) => Err(error.to_string()),
         _ => Ok(seen),
     }
 }
 
-/// Reads everything from the first message on. Returns how many there are; else what is wrong, and at
+/// Whether a reader's place was removed. What it is told has no other form than words here.
+fn fell_behind(error: &QueueError) -> bool {
+    matches!(error, QueueError::Queue { reason, .. } if reason.to_string().contains("were removed"))
+}
+
+/// Reads everything. Returns the first message and the one behind the last; else what is wrong, and at
 /// which message a reader was told of it.
-fn read(queue: &Path) -> Result<u64, (String, Option<u64>)> {
+fn read(queue: &Path) -> Result<(u64, u64), (String, Option<u64>)> {
     let mut next = 0;
+    let mut first = None;
     let refused = |next, error: QueueError| (error.to_string(), Some(next));
     let mut reader =
         Queue::open_reader(queue, ReaderConfig::default()).map_err(|it| refused(0, it))?;
     while let Some(message) = reader.next().map_err(|it| refused(next, it))? {
+        if first.is_none() {
+            (first, next) = (Some(message.seq), message.seq);
+        }
         if message.seq != next || message.payload != payload(next) {
             let seq = message.seq;
             return Err((format!("seq {seq} at the place of {next}, or other bytes"), None));
         }
         next += 1;
     }
-    Ok(next)
+    Ok((first.unwrap_or(0), next))
 }
 
 /// Changes bits of what is at rest: of a message, which must be found, or anywhere.
@@ -145,11 +160,12 @@ pub(crate) fn rot(
             Ok(image) => {
                 let queue = image.directory().join("queue");
                 match read(&queue) {
-                    Ok(next) if next == promised => look(&queue, promised, true),
-                    Ok(next) => Err(format!("{next} of {promised} messages, and no error")),
+                    Ok(there) if there == (0, promised) => look(&queue, promised, true, false),
+                    Ok(there) => Err(format!("{there:?} of {promised} messages, and no error")),
                     Err((_, Some(_))) => {
                         // Whatever the next writer makes of it, it says so.
-                        look(&queue, promised, true).map(|seen| Seen { refused: true, ..seen })
+                        look(&queue, promised, true, false)
+                            .map(|seen| Seen { refused: true, ..seen })
                     }
                     Err((fault, None)) => Err(fault),
                 }

@@ -52,6 +52,8 @@ enum Command {
         queue: PathBuf,
         #[arg(value_enum)]
         mode: Mode,
+        #[arg(action = clap::ArgAction::Set)]
+        limited: bool,
         batches: u64,
     },
 }
@@ -61,7 +63,9 @@ fn main() -> ExitCode {
         Command::Run { images, seed, mode, json } => {
             trial::run(images, seed, mode, json.as_deref())
         }
-        Command::Writer { queue, mode, batches } => writer::run(&queue, mode, batches),
+        Command::Writer { queue, mode, limited, batches } => {
+            writer::run(&queue, mode, limited, batches)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use chronicle_std::format::record_size;
+use chronicle_std::format::{Object, SegmentId, record_size};
 use clap::ValueEnum;
 
 use crate::disk::{Disk, Event, Trouble};
@@ -26,6 +26,8 @@ pub(crate) struct Promise {
 /// A run, and what reached the disk in it.
 pub(crate) struct Recorded {
     pub(crate) size: usize,
+    /// Whether segments were removed.
+    pub(crate) limited: bool,
     pub(crate) log: Vec<Event>,
     /// Events before the queue was made, and when the writer had ended.
     pub(crate) begin: usize,
@@ -60,7 +62,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(queue: &Path, mode: Mode) -> Result<Self, Problem> {
+    fn start(queue: &Path, mode: Mode, limited: bool) -> Result<Self, Problem> {
         let described = |error: std::io::Error| format!("the writer: {error}");
         let program = std::env::current_exe().map_err(described)?;
         let name = mode.to_possible_value().map(|value| value.get_name().to_owned());
@@ -68,6 +70,7 @@ impl Writer {
             .arg("writer")
             .arg(queue)
             .arg(name.unwrap_or_default())
+            .arg(limited.to_string())
             .arg(BATCHES.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -102,12 +105,18 @@ impl Drop for Writer {
     }
 }
 
-/// Runs the writer, with its disk in trouble as planned.
-pub(crate) fn record(mode: Mode, block: u32, plan: &Plan) -> Result<Recorded, Problem> {
+/// Runs the writer, with its disk in trouble as planned; `limited` says whether the queue keeps only some
+/// segments.
+pub(crate) fn record(
+    mode: Mode,
+    limited: bool,
+    block: u32,
+    plan: &Plan,
+) -> Result<Recorded, Problem> {
     let rig = Rig::new(DISK, block)?;
     let begin = rig.disk.events();
     let before = rig.disk.traffic();
-    let mut writer = Writer::start(&rig.directory().join("queue"), mode)?;
+    let mut writer = Writer::start(&rig.directory().join("queue"), mode, limited)?;
     let mut promises = Vec::new();
     let mut plan = plan.iter().peekable();
     let (mut reopened, mut gave_up) = (0, false);
@@ -150,6 +159,13 @@ pub(crate) fn record(mode: Mode, block: u32, plan: &Plan) -> Result<Recorded, Pr
         ));
     }
     drop(writer);
+    let oldest = Object::Segment(SegmentId::FIRST).to_string();
+    if limited
+        && mode.course() == Course::Goes
+        && rig.directory().join("queue").join(oldest).exists()
+    {
+        return Err("nothing was removed".to_owned());
+    }
     let last = promises.last().map_or(0, |promise| promise.seq);
     let appended = (0..last).map(|seq| record_size(payload(seq).len() as u32)).sum();
     let after = rig.disk.traffic();
@@ -157,6 +173,7 @@ pub(crate) fn record(mode: Mode, block: u32, plan: &Plan) -> Result<Recorded, Pr
     let (size, log) = disk.take_log();
     Ok(Recorded {
         size,
+        limited,
         log,
         begin,
         end,

@@ -52,7 +52,7 @@ fn every_mode(
 ) -> Result<(), Problem> {
     println!("seed {seed}");
     println!(
-        "{:<13} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7} {:>5} {:>7}",
+        "{:<22} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8} {:>6} {:>7} {:>5} {:>7}",
         "mode",
         "images",
         "promises",
@@ -66,13 +66,17 @@ fn every_mode(
         "time"
     );
     let modes = Mode::value_variants().iter().copied();
-    for mode in modes.filter(|each| mode.is_none_or(|only| only == *each)) {
+    let modes = modes.filter(|each| mode.is_none_or(|only| only == *each));
+    // Each with a queue that keeps everything, and with one that keeps some segments.
+    let runs = modes.flat_map(|mode| [(mode, false), (mode, true)]);
+    for (mode, limited) in runs.filter(|(mode, limited)| *mode != Mode::Rotting || !limited) {
         let began = Instant::now();
         let mut choices = Choices::new(seed);
         let name = mode.to_possible_value().map_or(String::new(), |it| it.get_name().to_owned());
+        let name = if limited { format!("{name}, limited") } else { name };
         let plan = mode.plan(BATCHES, &mut choices);
         let block = BLOCKS.get(choices.below(BLOCKS.len())).copied().unwrap_or(1024);
-        let recorded = record(mode, block, &plan)
+        let recorded = record(mode, limited, block, &plan)
             .map_err(|problem| format!("seed {seed}, {name}, while it runs: {problem}"))?;
         let (mut lost, mut torn, mut refused) = (0_u64, 0_u64, 0_u64);
         for image in 0..images {
@@ -98,7 +102,7 @@ fn every_mode(
         account.add("promises", recorded.promises.len() as u64);
         account.add("flushes", recorded.flushes as u64);
         println!(
-            "{name:<13} {images:>6} {:>8} {:>9} {:>9} {:>8} {:>8} {torn:>6} {refused:>7} {lost:>5} {:>6.1}s",
+            "{name:<22} {images:>6} {:>8} {:>9} {:>9} {:>8} {:>8} {torn:>6} {refused:>7} {lost:>5} {:>6.1}s",
             recorded.promises.len(),
             recorded.appended,
             recorded.bytes,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chronicle_std::format::{Object, SEG_DATA_OFFSET, SegmentId};
-use chronicle_std::{Queue, QueueWriter, SyncPolicy, WriterConfig};
+use chronicle_std::{Queue, QueueWriter, RetentionPolicy, SyncPolicy, WriterConfig};
 use rustix::fs::{Advice, fadvise};
 
 use crate::mode::Mode;
@@ -31,11 +31,14 @@ fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn open(path: &Path, mode: Mode) -> Result<QueueWriter, chronicle_std::QueueError> {
+fn open(path: &Path, mode: Mode, limited: bool) -> Result<QueueWriter, chronicle_std::QueueError> {
     let mut config = WriterConfig::default();
     config.segment_size = SEGMENT_SIZE;
     // Nobody else may prepare a segment before its space is written.
     config.background = !mode.is_zeroed();
+    if limited {
+        config.retention = RetentionPolicy { max_segments: Some(2), ..RetentionPolicy::KEEP_ALL };
+    }
     if mode == Mode::Group {
         config.sync = SyncPolicy::Group { interval: Duration::from_millis(1) };
     }
@@ -44,8 +47,8 @@ fn open(path: &Path, mode: Mode) -> Result<QueueWriter, chronicle_std::QueueErro
 
 /// Runs until it is killed, or `batches` are done. Waits for a line on standard input behind each
 /// batch, so that what the disk has recorded by then can be noted.
-pub(crate) fn run(path: &Path, mode: Mode, batches: u64) -> Result<(), String> {
-    let mut writer = open(path, mode).map_err(told)?;
+pub(crate) fn run(path: &Path, mode: Mode, limited: bool, batches: u64) -> Result<(), String> {
+    let mut writer = open(path, mode, limited).map_err(told)?;
     let mut reader = Queue::open_subscriber(path, "reader").map_err(told)?;
     let mut zeroed = Zeroed { next: SegmentId::FIRST };
     let mut lines = std::io::stdin().lock().lines();
@@ -60,7 +63,11 @@ pub(crate) fn run(path: &Path, mode: Mode, batches: u64) -> Result<(), String> {
             writer.prepare_next().map_err(told)?;
             zeroed.fill(path, &writer)?;
         }
-        let worked = work(&mut writer, path, mode, batch);
+        let worked = work(&mut writer, path, mode, batch).and_then(|()| match limited {
+            // Also where the thread beside the writer does it, at moments of its own.
+            true => writer.apply_retention().map(drop).map_err(told),
+            false => Ok(()),
+        });
         // A reader stores its place in a file of the same disk.
         while reader.next().map_err(told)?.is_some() {}
         reader.commit().map_err(told)?;
@@ -70,7 +77,7 @@ pub(crate) fn run(path: &Path, mode: Mode, batches: u64) -> Result<(), String> {
             Err(error) => {
                 drop(writer);
                 writer = loop {
-                    match open(path, mode) {
+                    match open(path, mode, limited) {
                         Ok(writer) => break writer,
                         Err(again) if refused < ATTEMPTS => {
                             refused += 1;
