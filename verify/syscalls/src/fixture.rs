@@ -114,8 +114,9 @@ pub(crate) fn make(fixture: Fixture, path: &Path, program: &Path) -> Result<Made
             }
         }
         Fixture::Poisoned => {
-            drop(fill(path, made.count, SMALL)?);
-            poison(path, program, made.count)?;
+            let healthy = path.with_extension("healthy");
+            drop(fill(&healthy, made.count, SMALL)?);
+            poison(&healthy, path, program, made.count)?;
             made.count = count(path)?;
         }
         Fixture::Damaged => {
@@ -170,14 +171,15 @@ pub(crate) fn lines(from: u64, to: u64) -> Vec<u8> {
     (from..to).map(|seq| line(seq) + "\n").collect::<String>().into_bytes()
 }
 
-/// Has a sync of a writer fail.
-fn poison(path: &Path, program: &Path, count: u64) -> Result<(), String> {
+/// Has the sync of what a writer has appended fail, in a copy of a queue.
+fn poison(healthy: &Path, path: &Path, program: &Path, count: u64) -> Result<(), String> {
     let kind = KINDS.iter().position(|kind| kind.name == "msync").ok_or("no msync")?;
     let mut task = Task::new(vec![program.into(), "append".into(), "--flush".into(), path.into()]);
     task.input = lines(count, count + 10);
-    // Opening syncs the control file.
+    // Opening syncs other files.
     let mut after = 0;
     loop {
+        copy(healthy, path)?;
         task.fault = Some(Fault { kind, after, way: What::Error(libc::EIO), times: 1 });
         let ended = run(&task)?;
         if ended.struck == 0 || after > 20 {
@@ -186,6 +188,7 @@ fn poison(path: &Path, program: &Path, count: u64) -> Result<(), String> {
         if ended.end == End::Code(2) && self::count(path)? > count {
             return Ok(());
         }
+        fs::remove_dir_all(path).map_err(told)?;
         after += 1;
     }
 }
