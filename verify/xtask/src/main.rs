@@ -123,7 +123,9 @@ fn main() -> ExitCode {
         Command::Loom { mutants: false } => steps::loom(Loom::Models),
         Command::Loom { mutants: true } => steps::loom(Loom::Mutants),
         Command::Sim { seconds, seed } => run(steps::sim_command(seconds, seed)),
-        Command::Mutants => mutants::mutants().map(|counts| counts.to_string()),
+        Command::Mutants => {
+            mutants::mutants(mutants::Models::NotRun).map(|counts| counts.to_string())
+        }
         Command::PowerLoss { images } => run(steps::power_loss_command(images, None)),
         Command::SimMutants => run(steps::sim_mutants_command()),
         Command::Steps { long, seed } => run(steps::single_steps_command(long, seed)),

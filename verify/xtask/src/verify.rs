@@ -34,7 +34,14 @@ pub(crate) struct Part {
     name: &'static str,
     /// Of the time of a long run, in hundredths; one with 0 does the same in every run.
     share: u64,
-    run: fn(Effort) -> Result<Ran, String>,
+    run: fn(&Run<'_>) -> Result<Ran, String>,
+}
+
+/// A run of one part.
+pub(crate) struct Run<'a> {
+    effort: Effort,
+    /// The parts that have passed in this run.
+    passed: &'a [&'static str],
 }
 
 /// Runs every part, all of them even where one fails; then says what was counted.
@@ -50,6 +57,7 @@ pub(crate) fn verify(minutes: Option<u64>, seed: Option<u64>, only: Option<&str>
     let begun = Instant::now();
     let mut rows = Vec::new();
     let mut failed = Vec::new();
+    let mut passed = Vec::new();
     let mut entries = Vec::new();
     for part in chosen {
         let effort = match minutes {
@@ -60,10 +68,13 @@ pub(crate) fn verify(minutes: Option<u64>, seed: Option<u64>, only: Option<&str>
         };
         eprintln!("xtask: verify: {}", part.name);
         let part_begun = Instant::now();
-        let ran = (part.run)(effort);
+        let ran = (part.run)(&Run { effort, passed: &passed });
         let took = part_begun.elapsed();
         let said = match &ran {
-            Ok(Ran::Counted(counts)) => counts.to_string(),
+            Ok(Ran::Counted(counts)) => {
+                passed.push(part.name);
+                counts.to_string()
+            }
             Ok(Ran::Skipped(why)) => format!("SKIPPED: {why}"),
             Err(why) => {
                 failed.push(part.name);

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::counts::Counts;
-use super::{Effort, Part, Ran};
-use crate::mutants::{MutantCounts, mutants};
+use super::{Effort, Part, Ran, Run};
+use crate::mutants::{Models, MutantCounts, mutants};
 use crate::nightly;
 use crate::steps::{self, Loom, run, run_and_read, target_directory};
 
 /// Cheap things first.
 pub(super) const PARTS: &[Part] = &[
-    Part { name: "models", share: 0, run: models },
+    Part { name: MODELS, share: 0, run: models },
     Part { name: "seeded bugs", share: 0, run: seeded_bugs },
     Part { name: "failing calls", share: 0, run: failing_calls },
     Part { name: "conformance", share: 0, run: conformance },
@@ -28,13 +28,16 @@ pub(super) const PARTS: &[Part] = &[
 /// About what two processors do without optimisation.
 const KILLS_PER_SECOND: u64 = 40;
 
-fn models(_: Effort) -> Result<Ran, String> {
+const MODELS: &str = "models";
+
+fn models(_: &Run<'_>) -> Result<Ran, String> {
     accounted("loom", steps::loom_command(Loom::Models), &["models", "executions"])
 }
 
 /// Fails unless all of them are seen.
-fn seeded_bugs(_: Effort) -> Result<Ran, String> {
-    let MutantCounts { bugs_seen, others_seen, .. } = mutants()?;
+fn seeded_bugs(run: &Run<'_>) -> Result<Ran, String> {
+    let models = if run.passed.contains(&MODELS) { Models::Passed } else { Models::NotRun };
+    let MutantCounts { bugs_seen, others_seen, .. } = mutants(models)?;
     let mut counts = Counts::new();
     counts.add("bugs", bugs_seen as u64);
     counts.add("other_faults", others_seen as u64);
@@ -42,8 +45,8 @@ fn seeded_bugs(_: Effort) -> Result<Ran, String> {
     Ok(Ran::Counted(counts))
 }
 
-fn simulator(effort: Effort) -> Result<Ran, String> {
-    let (seconds, seed) = match effort {
+fn simulator(run: &Run<'_>) -> Result<Ran, String> {
+    let (seconds, seed) = match run.effort {
         // The choices of this seed are those that CI makes every time.
         Effort::Default => (60, 3),
         Effort::Long { seconds, seed } => (seconds, seed),
@@ -51,8 +54,8 @@ fn simulator(effort: Effort) -> Result<Ran, String> {
     accounted("sim", steps::sim_command(seconds, seed), &["raw", "distinct"])
 }
 
-fn single_steps(effort: Effort) -> Result<Ran, String> {
-    let (long, seed) = match effort {
+fn single_steps(run: &Run<'_>) -> Result<Ran, String> {
+    let (long, seed) = match run.effort {
         Effort::Default => (None, None),
         Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
     };
@@ -60,8 +63,8 @@ fn single_steps(effort: Effort) -> Result<Ran, String> {
     accounted("steps", steps::single_steps_command(long, seed), &wanted)
 }
 
-fn system_calls(effort: Effort) -> Result<Ran, String> {
-    let (long, seed) = match effort {
+fn system_calls(run: &Run<'_>) -> Result<Ran, String> {
+    let (long, seed) = match run.effort {
         Effort::Default => (None, None),
         Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
     };
@@ -70,9 +73,9 @@ fn system_calls(effort: Effort) -> Result<Ran, String> {
 }
 
 /// Images are cheap beside the recording of a run, so a long run is many short ones.
-fn power_loss(effort: Effort) -> Result<Ran, String> {
+fn power_loss(run: &Run<'_>) -> Result<Ran, String> {
     let wanted = ["images", "flushes"];
-    let Effort::Long { seconds, seed } = effort else {
+    let Effort::Long { seconds, seed } = run.effort else {
         return accounted("powerloss", steps::power_loss_command(12, None), &wanted);
     };
     let begun = std::time::Instant::now();
@@ -89,9 +92,9 @@ fn power_loss(effort: Effort) -> Result<Ran, String> {
     Ok(Ran::Counted(counts))
 }
 
-fn kills(effort: Effort) -> Result<Ran, String> {
+fn kills(run: &Run<'_>) -> Result<Ran, String> {
     let mut command = tests(&["kill_storm"]);
-    let kills = match effort {
+    let kills = match run.effort {
         Effort::Default => 1000,
         Effort::Long { seconds, seed } => {
             command.env("CHRONICLE_TEST_SEED", seed.to_string());
@@ -102,24 +105,24 @@ fn kills(effort: Effort) -> Result<Ran, String> {
     counted(command, &["kills", "acknowledged"])
 }
 
-fn scripts(effort: Effort) -> Result<Ran, String> {
+fn scripts(run: &Run<'_>) -> Result<Ran, String> {
     let mut command = tests(&["model"]);
-    if let Effort::Long { seconds, .. } = effort {
+    if let Effort::Long { seconds, .. } = run.effort {
         command.env("CHRONICLE_TEST_SECONDS", seconds.to_string());
     }
     counted(command, &["scripts"])
 }
 
-fn bad_inputs(_: Effort) -> Result<Ran, String> {
+fn bad_inputs(_: &Run<'_>) -> Result<Ran, String> {
     counted(tests(&["bad_inputs"]), &["bad_inputs"])
 }
 
-fn failing_calls(_: Effort) -> Result<Ran, String> {
+fn failing_calls(_: &Run<'_>) -> Result<Ran, String> {
     counted(tests(&["failing_calls"]), &["points_of_failure"])
 }
 
 /// Each check of the suite, on each backend, says that it has passed.
-fn conformance(_: Effort) -> Result<Ran, String> {
+fn conformance(_: &Run<'_>) -> Result<Ran, String> {
     let said = run_and_read(tests(&["linux", "memory", "static_memory", "broken"]))?;
     let mut counts = Counts::new();
     counts.add("checks", said.lines().filter(|line| line.contains(": passed  ")).count() as u64);
@@ -127,8 +130,8 @@ fn conformance(_: Effort) -> Result<Ran, String> {
     Ok(Ran::Counted(counts))
 }
 
-fn fuzz(effort: Effort) -> Result<Ran, String> {
-    let seconds = match effort {
+fn fuzz(run: &Run<'_>) -> Result<Ran, String> {
+    let seconds = match run.effort {
         Effort::Default => 20,
         Effort::Long { seconds, .. } => seconds / nightly::fuzz_targets()?.len().max(1) as u64 * 2,
     };
