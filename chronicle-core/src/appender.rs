@@ -27,6 +27,7 @@ use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, segment_range_from};
+use crate::stamp::Stamps;
 use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
 
@@ -68,6 +69,7 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     sealing: Sealing,
     /// Bytes before this offset may have been dirtied by an aborted claim.
     dirty_end: u64,
+    stamps: Stamps,
     time_max_ns: u64,
     barrier: Barrier,
     control: Control<Map<P>>,
@@ -184,6 +186,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             epoch,
             sealing,
             dirty_end: 0,
+            stamps: Stamps::default(),
             time_max_ns,
             barrier,
             state: State::Open,
@@ -440,7 +443,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     #[inline(always)]
     fn header(&mut self, type_id: TypeId) -> RecordHeader {
-        let timestamp_ns = self.platform.clock().wall_ns();
+        let timestamp_ns = self.stamps.now(self.platform.clock());
         self.time_max_ns = self.time_max_ns.max(timestamp_ns);
         RecordHeader {
             type_id,

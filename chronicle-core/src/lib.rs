@@ -31,6 +31,7 @@ mod reverse;
 mod salvage;
 mod seek;
 mod segment;
+mod stamp;
 mod start;
 mod supply;
 mod tailer;

@@ -1,3 +1,5 @@
+//! Reading the processor's counter is an instruction that Rust calls unsafe.
+
 use chronicle_sync::{Clock, Instant};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -9,9 +11,14 @@ use crate::platform::random;
 /// The clocks of this boot, read without a system call where the kernel offers a vDSO (`vdso(7)`).
 ///
 /// Time stands still while the machine is suspended (`clock_gettime(2)`, `CLOCK_MONOTONIC`).
+///
+/// Where the kernel itself keeps time by the processor's time stamp counter, the counter is read for the
+/// times of records: the kernel has seen then that it goes on at one rate, the same on every processor,
+/// and it stops doing so when it sees otherwise.
 #[derive(Clone, Copy, Debug)]
 pub struct LinuxClock {
     boot: u64,
+    counts: bool,
 }
 
 impl LinuxClock {
@@ -23,20 +30,32 @@ impl LinuxClock {
     /// others for those of another boot, which costs them time and misleads nobody.
     #[must_use]
     pub fn new() -> Self {
-        let mut buffer = [0; 4096];
-        let boot = read_text("/proc/sys/kernel/random/boot_id", &mut buffer)
-            .map(|id| hash(OFFSET_BASIS, id.trim_ascii()));
-        let Some(mut boot) = boot else {
-            return Self { boot: random().unwrap_or(1).max(1) };
-        };
-        if let Some(offsets) = read_text("/proc/self/timens_offsets", &mut buffer)
-            && let Some(line) = line_starting("monotonic", offsets)
-            && line.iter().any(|byte| (b'1'..=b'9').contains(byte))
-        {
-            boot = hash(boot, line);
-        }
-        Self { boot: boot.max(1) }
+        Self { boot: boot(), counts: counts() }
     }
+}
+
+fn boot() -> u64 {
+    let mut buffer = [0; 4096];
+    let boot = read_text("/proc/sys/kernel/random/boot_id", &mut buffer)
+        .map(|id| hash(OFFSET_BASIS, id.trim_ascii()));
+    let Some(mut boot) = boot else {
+        return random().unwrap_or(1).max(1);
+    };
+    if let Some(offsets) = read_text("/proc/self/timens_offsets", &mut buffer)
+        && let Some(line) = line_starting("monotonic", offsets)
+        && line.iter().any(|byte| (b'1'..=b'9').contains(byte))
+    {
+        boot = hash(boot, line);
+    }
+    boot.max(1)
+}
+
+/// Whether the time stamp counter is the kernel's clock source (`Documentation/ABI/testing/sysfs-devices-system-clocksource`).
+fn counts() -> bool {
+    let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let mut buffer = [0; 16];
+    cfg!(target_arch = "x86_64")
+        && read_text(source, &mut buffer).is_some_and(|name| name.trim_ascii() == b"tsc")
 }
 
 impl Default for LinuxClock {
@@ -58,6 +77,18 @@ impl Clock for LinuxClock {
 
     fn boot(&self) -> u64 {
         self.boot
+    }
+
+    #[inline]
+    fn ticks(&self) -> Option<u64> {
+        #[cfg(target_arch = "x86_64")]
+        if self.counts {
+            // SAFETY: every processor of this architecture has the instruction. A process that has
+            // forbidden it to itself (`PR_SET_TSC`) cannot read the kernel's clock any more either,
+            // which executes it for this clock source.
+            return Some(unsafe { core::arch::x86_64::_rdtsc() });
+        }
+        None
     }
 }
 

@@ -44,6 +44,15 @@ pub trait Clock {
     /// Nanoseconds since 1970, as people set it: may jump. Data for records, never a reason to act.
     fn wall_ns(&self) -> u64;
 
+    /// A counter that goes on at one rate, whichever thread of the process reads it, and takes less time
+    /// to read than [`wall_ns`](Self::wall_ns); `None` where there is none. It may wrap.
+    ///
+    /// Appenders follow it for a millisecond at a time between two readings of the wall clock.
+    #[inline]
+    fn ticks(&self) -> Option<u64> {
+        None
+    }
+
     /// Identity of the boot in which [`now`](Self::now) counts; never 0. Two readings of `now` may
     /// be compared only if this is the same.
     fn boot(&self) -> u64;
