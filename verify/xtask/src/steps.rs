@@ -20,11 +20,15 @@ pub(crate) const FEATURES: &str = "chronicle-std/tokio";
 /// Targets without an operating system, and what must compile for them. Where there are no 64-bit
 /// atomics there can be no queue, but its files can be read.
 const BARE_METAL: &[(&str, &[&str])] = &[
-    ("thumbv7em-none-eabihf", &["chronicle-format"]),
-    ("riscv32imac-unknown-none-elf", &["chronicle-format"]),
-    ("aarch64-unknown-none", &["chronicle-format", "chronicle-sync", "chronicle-core"]),
-    ("x86_64-unknown-none", &["chronicle-format", "chronicle-sync", "chronicle-core"]),
+    ("thumbv7em-none-eabihf", &["chronicle-format", "chronicle-protocol"]),
+    ("riscv32imac-unknown-none-elf", &["chronicle-format", "chronicle-protocol"]),
+    ("aarch64-unknown-none", HOSTLESS),
+    ("x86_64-unknown-none", HOSTLESS),
 ];
+
+/// What does without an operating system.
+const HOSTLESS: &[&str] =
+    &["chronicle-format", "chronicle-protocol", "chronicle-sync", "chronicle-core"];
 
 /// A step of `ci`: its name and what it does.
 type Step = (&'static str, fn() -> Outcome);

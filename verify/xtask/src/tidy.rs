@@ -38,11 +38,12 @@ const NO_STD: &[&str] = &[
     "chronicle-format",
     "chronicle-platform-linux",
     "chronicle-platform-macos",
+    "chronicle-protocol",
     "chronicle-sync",
 ];
 
 /// The crates that have no unsafe code at all.
-const FORBID_UNSAFE: &[&str] = &["chronicle-core", "chronicle-format"];
+const FORBID_UNSAFE: &[&str] = &["chronicle-core", "chronicle-format", "chronicle-protocol"];
 
 /// A rule that a file breaks.
 #[derive(Debug, PartialEq, Eq)]
