@@ -1,5 +1,5 @@
 //! What a seek costs in a queue of some hundred megabytes, by sequence number and by time, with the
-//! indexes and without them. Places are all over the queue, so nearly every seek opens another
+//! indexes and without them, remembering the segments and not. Places are all over the queue, so nearly every seek opens another
 //! segment; the files are in the page cache.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
@@ -9,7 +9,9 @@ use std::hint::black_box;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use chronicle_core::{Appender, CreateOptions, Sought, TailOptions, Tailer, WriteOptions, create};
+use chronicle_core::{
+    Appender, CreateOptions, SeekCache, Sought, TailOptions, Tailer, WriteOptions, create,
+};
 use chronicle_platform_linux::LinuxPlatform;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -48,7 +50,11 @@ fn seek(criterion: &mut Criterion) {
     tailer.seek_seq(RECORDS - 1).unwrap();
     let last = tailer.next().unwrap().unwrap().timestamp_ns;
 
-    for indexed in [true, false] {
+    let mut none = SeekCache::<_, 0>::new();
+    let mut cache = SeekCache::<_, 128>::new();
+    for (name, remembers, indexed) in
+        [("seek", true, true), ("seek/anew", false, true), ("seek/no index", false, false)]
+    {
         if !indexed {
             for entry in fs::read_dir(directory.path()).unwrap() {
                 let path = entry.unwrap().path();
@@ -57,13 +63,17 @@ fn seek(criterion: &mut Criterion) {
                 }
             }
         }
-        let mut group = criterion.benchmark_group(if indexed { "seek" } else { "seek/no index" });
+        let mut group = criterion.benchmark_group(name);
         group.sample_size(10).measurement_time(Duration::from_secs(3));
         let mut places = Places(0x5eed);
         let mut passed = Passed::default();
         group.bench_function("seq", |bencher| {
             bencher.iter(|| {
-                let sought = tailer.seek_seq(places.next(RECORDS)).unwrap();
+                let seq = places.next(RECORDS);
+                let sought = match remembers {
+                    true => tailer.seek_seq_with(seq, &mut cache).unwrap(),
+                    false => tailer.seek_seq_with(seq, &mut none).unwrap(),
+                };
                 passed.add(sought);
                 black_box(tailer.next().unwrap());
             });
@@ -72,7 +82,11 @@ fn seek(criterion: &mut Criterion) {
         let mut passed = Passed::default();
         group.bench_function("time", |bencher| {
             bencher.iter(|| {
-                let sought = tailer.seek_timestamp(first + places.next(last - first)).unwrap();
+                let ns = first + places.next(last - first);
+                let sought = match remembers {
+                    true => tailer.seek_timestamp_with(ns, &mut cache).unwrap(),
+                    false => tailer.seek_timestamp_with(ns, &mut none).unwrap(),
+                };
                 passed.add(sought);
                 black_box(tailer.next().unwrap());
             });

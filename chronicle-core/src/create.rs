@@ -6,7 +6,9 @@ use chronicle_format::{
     ControlHeader, Frontier, NOTIFY_FILE_SIZE, NotifyHeader, Object, Position, RetentionPolicy,
     SegmentId, SegmentSize,
 };
-use chronicle_sync::{Clock, Error as _, ErrorKind, Platform, RegionMutExt, Stage, Storage};
+use chronicle_sync::{
+    Checksum, Clock, Error as _, ErrorKind, Platform, RegionMutExt, Stage, Storage,
+};
 
 use crate::Result;
 use crate::appender::first_reservation;
@@ -79,7 +81,7 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
     let queue_id = platform.entropy();
     let geometry = Geometry {
         size: options.segment_size,
-        checksums: options.checksums,
+        checksum: options.checksums.then(Checksum::detect),
         group_readable: options.group_readable,
         queue_id,
     };

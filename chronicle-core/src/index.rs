@@ -38,6 +38,11 @@ impl<R: Region> Index<R> {
         is_ours.then(|| Self { region, entries: header.entries(geometry.size), header })
     }
 
+    /// Whether it belongs to the segment, and to this life of it.
+    pub(crate) fn is_of<S: Region>(&self, segment: &Segment<S>) -> bool {
+        (self.header.segment, self.header.salt) == (segment.id, segment.salt())
+    }
+
     fn entry(&self, slot: u64) -> Option<IndexEntry> {
         if slot >= self.entries {
             return None;

@@ -7,7 +7,7 @@ use chronicle_format::{
     CHECKPOINT_FILE_SIZE, CTRL_VERSION, Holder, Object, Position, ReaderName, ReaderPolicy,
     SEG_DATA_OFFSET, Seal, SegmentSize,
 };
-use chronicle_sync::{Clock, LockState, ObjectKind, Platform, RegionExt, Storage};
+use chronicle_sync::{Checksum, Clock, LockState, ObjectKind, Platform, RegionExt, Storage};
 
 use crate::Result;
 use crate::checkpoint::newest_checkpoint;
@@ -176,7 +176,7 @@ impl Inspection {
     fn bytes_from<P: Platform>(&self, platform: &P, from: &Position) -> Result<u64, P> {
         let geometry = Geometry {
             size: self.segment_size,
-            checksums: self.checksums,
+            checksum: self.checksums.then(Checksum::detect),
             group_readable: false,
             queue_id: self.queue_id,
         };

@@ -30,6 +30,7 @@ mod retention;
 mod reverse;
 mod salvage;
 mod seek;
+mod seek_cache;
 mod segment;
 mod stamp;
 mod start;
@@ -62,6 +63,7 @@ pub use retention::{Fate, HoldingReader, RetentionPlan, RetentionReport, plan_re
 pub use reverse::Reversed;
 pub use salvage::{SalvageBounds, SalvageGap, Salvaged, guess_start, salvage};
 pub use seek::Sought;
+pub use seek_cache::SeekCache;
 pub use start::Start;
 pub use supply::{
     NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment, prepare_segment_with,

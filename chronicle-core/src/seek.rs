@@ -9,6 +9,7 @@ use chronicle_sync::{ErrorKind, Platform};
 
 use crate::Result;
 use crate::index::view_index;
+use crate::seek_cache::{SeekCache, Segments};
 use crate::segment::view_segment;
 use crate::start::{OPEN_TRIES, Start, begin, gone};
 use crate::tailer::{Passed, Tailer};
@@ -32,14 +33,28 @@ impl<P: Platform> Tailer<P> {
     /// has not been appended yet is waited for.
     ///
     /// Costs a few openings of files for the segment, and a walk over at most a stride of its index
-    /// and a record; over the segment from its beginning where the index is missing.
+    /// and a record; over the segment from its beginning where the index is missing. Who seeks often
+    /// remembers the segments: [`seek_seq_with`](Self::seek_seq_with).
     ///
     /// # Errors
     /// [`FellBehind`](crate::Error::FellBehind) with the oldest record if this one was removed, and
     /// the platform's: the reader stays where it is. Those of [`next`](Self::next) on the way to the
     /// record: the reader is before what is damaged.
     pub fn seek_seq(&mut self, seq: u64) -> Result<Sought, P> {
-        self.seek(Start::Seq(seq))
+        self.seek(Start::Seq(seq), Segments::none())
+    }
+
+    /// As [`seek_seq`](Self::seek_seq), with what earlier seeks have found out: it costs one opening of
+    /// a file, if the record is not in the segment that the reader is in.
+    ///
+    /// # Errors
+    /// As [`seek_seq`](Self::seek_seq).
+    pub fn seek_seq_with<const N: usize>(
+        &mut self,
+        seq: u64,
+        cache: &mut SeekCache<P, N>,
+    ) -> Result<Sought, P> {
+        self.seek(Start::Seq(seq), cache.segments())
     }
 
     /// Goes to the first record by which a time stamp has reached `ns`, in nanoseconds since 1970,
@@ -51,7 +66,19 @@ impl<P: Platform> Tailer<P> {
     /// As [`seek_seq`](Self::seek_seq); [`FellBehind`](crate::Error::FellBehind) if time stamps had
     /// reached `ns` before the oldest record that is still there.
     pub fn seek_timestamp(&mut self, ns: u64) -> Result<Sought, P> {
-        self.seek(Start::Timestamp(ns))
+        self.seek(Start::Timestamp(ns), Segments::none())
+    }
+
+    /// As [`seek_timestamp`](Self::seek_timestamp), with what earlier seeks have found out.
+    ///
+    /// # Errors
+    /// As [`seek_timestamp`](Self::seek_timestamp).
+    pub fn seek_timestamp_with<const N: usize>(
+        &mut self,
+        ns: u64,
+        cache: &mut SeekCache<P, N>,
+    ) -> Result<Sought, P> {
+        self.seek(Start::Timestamp(ns), cache.segments())
     }
 
     /// Goes to the oldest record that is still there.
@@ -59,7 +86,7 @@ impl<P: Platform> Tailer<P> {
     /// # Errors
     /// The platform's.
     pub fn seek_to_start(&mut self) -> Result<Sought, P> {
-        self.seek(Start::Earliest)
+        self.seek(Start::Earliest, Segments::none())
     }
 
     /// Goes behind the newest record.
@@ -67,7 +94,7 @@ impl<P: Platform> Tailer<P> {
     /// # Errors
     /// Those of [`next`](Self::next) between the writer's hint and the newest record.
     pub fn seek_to_end(&mut self) -> Result<(), P> {
-        self.go_to(Start::Latest)?;
+        self.go_to(Start::Latest, &mut Segments::none())?;
         self.want(Start::Latest);
         self.skip_to_end()
     }
@@ -83,17 +110,31 @@ impl<P: Platform> Tailer<P> {
         self.seek_seq(self.position().seq.saturating_sub(count))
     }
 
-    fn seek(&mut self, start: Start) -> Result<Sought, P> {
-        self.go_to(start)?;
+    fn seek(&mut self, start: Start, mut segments: Segments<'_, P>) -> Result<Sought, P> {
+        self.go_to(start, &mut segments)?;
         self.passed = Passed::default();
-        self.land(start);
+        self.land_with(start, &mut segments);
         let found = self.settle()?;
         let Passed { records, bytes } = self.passed;
         Ok(Sought { found, passed_records: records, passed_bytes: bytes })
     }
 
     /// Goes to the segment of a start.
-    fn go_to(&mut self, start: Start) -> Result<(), P> {
+    fn go_to(&mut self, start: Start, segments: &mut Segments<'_, P>) -> Result<(), P> {
+        if let Some(place) = segments.place(&self.platform, &self.control, &self.geometry, start) {
+            if place.segment == self.segment.id && segments.knows(&self.segment) {
+                self.move_to(&place, None);
+                return Ok(());
+            }
+            let segment = view_segment(&self.platform, place.segment, &self.geometry);
+            if let Ok(segment) = segment
+                && segments.knows(&segment)
+            {
+                self.move_to(&place, Some(segment));
+                return Ok(());
+            }
+            segments.forget();
+        }
         let mut tries = 0;
         loop {
             tries += 1;
@@ -121,6 +162,10 @@ impl<P: Platform> Tailer<P> {
 
     /// At the beginning of a segment: goes as near to a start in it as its index leads.
     pub(crate) fn land(&mut self, start: Start) {
+        self.land_with(start, &mut Segments::none());
+    }
+
+    fn land_with(&mut self, start: Start, segments: &mut Segments<'_, P>) {
         self.want(start);
         let is_before = |entry: &IndexEntry| match start {
             // Not the record itself: the one before it then shows, in a position that is committed
@@ -132,7 +177,9 @@ impl<P: Platform> Tailer<P> {
         if !matches!(start, Start::Seq(_) | Start::Timestamp(_)) {
             return;
         }
-        let landing = view_index(&self.platform, &self.segment, &self.geometry)
+        let open = || view_index(&self.platform, &self.segment, &self.geometry);
+        let landing = segments
+            .index(&self.segment, open)
             .and_then(|index| index.landing(&self.segment, &self.geometry, is_before));
         if let Some(place) = landing {
             self.move_to(&place, None);

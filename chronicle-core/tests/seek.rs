@@ -25,6 +25,7 @@ const SIZE: u64 = 256 << 10;
 /// Bytes of records of the tests that fill several segments.
 const SEVERAL: u64 = 3 * SIZE + SIZE / 2;
 const LARGEST: u64 = 1024;
+const ENTRIES: u64 = (SIZE - 1) / INDEX_STRIDE;
 
 /// A generator of numbers that look random and are the same every time.
 struct Numbers(u64);
@@ -266,7 +267,7 @@ fn seek_passes_over_an_index_that_is_missing_or_damaged() {
     let name = index_name(1);
     let path = home.file(&name);
     let good = fs::read(&path).unwrap();
-    assert_eq!(good.len() as u64, 32 + 3 * 32);
+    assert_eq!(good.len() as u64, 32 + ENTRIES * 32);
     let starts: Vec<u64> = (0..4)
         .map(|id| home.read_at(&format!("{id:09}.q"), layout::segment::FIRST_SEQ as u64, 8))
         .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
@@ -282,8 +283,9 @@ fn seek_passes_over_an_index_that_is_missing_or_damaged() {
     }
     let own = |segment| fs::read(home.file(&index_name(segment))).unwrap();
     let mut shuffled = good.clone();
-    shuffled[32..64].copy_from_slice(&good[96..]);
-    shuffled[96..].copy_from_slice(&good[32..64]);
+    let last = good.len() - 32;
+    shuffled[32..64].copy_from_slice(&good[last..]);
+    shuffled[last..].copy_from_slice(&good[32..64]);
     let mut of_segment_2 = good.clone();
     of_segment_2[32..].copy_from_slice(&own(2)[32..]);
     let mut longer = good.clone();
@@ -294,7 +296,7 @@ fn seek_passes_over_an_index_that_is_missing_or_damaged() {
         good[..31].to_vec(),
         good[..32].to_vec(),
         good[..96].to_vec(),
-        good[..127].to_vec(),
+        good[..good.len() - 1].to_vec(),
         longer,
         vec![0; good.len()],
         vec![0xff; good.len()],
@@ -430,7 +432,7 @@ fn seek_in_a_segment_that_recovery_took_over() {
     // The open segment's index is missing, damaged, or holds entries behind the end.
     let header = IndexHeader::decode(good[3][..32].try_into().unwrap()).unwrap();
     let used = good[3][32..].chunks(32).take_while(|bytes| **bytes != [0; 32]).count();
-    assert!((1..3).contains(&used), "{used}");
+    assert!((1..ENTRIES as usize).contains(&used), "{used}");
     let ahead = IndexEntry { seq: count + 9, offset: 229_376, time_floor_ns: 0, epoch: 1 };
     let mut behind_the_end = good[3].clone();
     behind_the_end[32 + 32 * used..][..32].copy_from_slice(&ahead.encode(header.salt));

@@ -7,7 +7,10 @@ use crate::{FormatError, SEG_DATA_OFFSET, SegmentId, SegmentSize};
 /// Version of the index layout.
 pub const INDEX_VERSION: u32 = 2;
 /// Bytes of a segment between two entries of its index, at the least.
-pub const INDEX_STRIDE: u64 = 64 << 10;
+pub const INDEX_STRIDE: u64 = 16 << 10;
+/// The largest segment, in bytes, that has no index: what it holds is walked through as fast as two files
+/// are opened.
+pub const LARGEST_WITHOUT_INDEX: u64 = 64 << 10;
 /// Entries that an index has room for, at the most: larger segments have a larger stride.
 pub const MAX_INDEX_ENTRIES: u64 = 1 << 16;
 
@@ -29,13 +32,13 @@ impl IndexHeader {
     /// Size of the head in bytes.
     pub const SIZE: usize = index::LAYOUT.size;
 
-    /// The head of the index that this version makes; `None` for a segment that is no larger than
-    /// one stride, which needs no index.
+    /// The head of the index that this version makes; `None` for a segment of at most
+    /// [`LARGEST_WITHOUT_INDEX`].
     #[must_use]
     pub fn new(segment: SegmentId, salt: u32, segment_size: SegmentSize) -> Option<Self> {
         let stride = INDEX_STRIDE.max(segment_size.bytes() / MAX_INDEX_ENTRIES);
         let header = Self { segment, salt, stride: stride.next_power_of_two() };
-        (header.entries(segment_size) > 0).then_some(header)
+        (segment_size.bytes() > LARGEST_WITHOUT_INDEX).then_some(header)
     }
 
     /// Entries that the index of such a segment has room for: one per multiple of the stride that
@@ -169,10 +172,10 @@ mod tests {
         assert_eq!(header(4096), None);
         assert_eq!(header(64 << 10), None);
         for (segment_size, stride, file_size) in [
-            ((64 << 10) + 4096, 64 << 10, 64),
-            (1 << 20, 64 << 10, 512),
-            (128 << 20, 64 << 10, 65_536),
-            (4 << 30, 64 << 10, 2 << 20),
+            ((64 << 10) + 4096, 16 << 10, 5 * 32),
+            (1 << 20, 16 << 10, 2048),
+            (128 << 20, 16 << 10, 262_144),
+            (1 << 30, 16 << 10, 2 << 20),
             (1 << 40, 16 << 20, 2 << 20),
             ((1 << 40) - 4096, 16 << 20, 2 << 20),
         ] {

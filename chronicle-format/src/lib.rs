@@ -51,7 +51,9 @@ pub use control::{
 pub use crc32c::{CrcState, crc32c};
 pub use error::FormatError;
 pub use holder::{Holder, HolderText};
-pub use index::{INDEX_STRIDE, INDEX_VERSION, IndexEntry, IndexHeader, MAX_INDEX_ENTRIES};
+pub use index::{
+    INDEX_STRIDE, INDEX_VERSION, IndexEntry, IndexHeader, LARGEST_WITHOUT_INDEX, MAX_INDEX_ENTRIES,
+};
 pub use names::{
     FileName, Object, ObjectName, QUARANTINE_DIRECTORY, READERS_DIRECTORY, ReaderName, SegmentId,
 };

@@ -174,6 +174,7 @@ fn every_constant_has_the_value_of_the_code() {
         ("READER_VERSION", READER_VERSION.to_string()),
         ("INDEX_VERSION", INDEX_VERSION.to_string()),
         ("INDEX_STRIDE", INDEX_STRIDE.to_string()),
+        ("LARGEST_WITHOUT_INDEX", LARGEST_WITHOUT_INDEX.to_string()),
         ("MAX_INDEX_ENTRIES", MAX_INDEX_ENTRIES.to_string()),
         ("CONTROL_FILE_SIZE", CONTROL_FILE_SIZE.to_string()),
         ("NOTIFY_FILE_SIZE", NOTIFY_FILE_SIZE.to_string()),

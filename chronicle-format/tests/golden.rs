@@ -291,7 +291,8 @@ fn a_replicated_header_keeps_its_bytes() {
 #[test]
 fn an_index_keeps_its_bytes() {
     let header = segment_header();
-    let header = IndexHeader::new(header.id, header.salt, header.segment_size).unwrap();
+    // Another stride than that of indexes that are made now: readers go by what the head says.
+    let header = IndexHeader { segment: header.id, salt: header.salt, stride: 64 << 10 };
     let stored = golden("index", header.encode());
     assert_eq!(IndexHeader::decode(&stored), Ok(header));
 

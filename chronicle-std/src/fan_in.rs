@@ -118,7 +118,7 @@ impl<const N: usize> FanIn<N> {
     /// # Errors
     /// There are `N` sources, or one has this number: the reader is dropped.
     pub fn add(&mut self, source: SourceId, reader: QueueReader) -> Result<(), Rejection> {
-        let QueueReader { tailer, path, wait_strategy, writer_timeout, commits } = reader;
+        let QueueReader { tailer, path, wait_strategy, writer_timeout, commits, seeks: _ } = reader;
         self.engine.add(source, tailer)?;
         let look_at_writer = None;
         let origin = Origin { path, wait_strategy, writer_timeout, commits, look_at_writer };
@@ -132,7 +132,7 @@ impl<const N: usize> FanIn<N> {
         let tailer = self.engine.remove(source)?;
         let origin = self.origins.remove(&source)?;
         let Origin { path, wait_strategy, writer_timeout, commits, .. } = origin;
-        Some(QueueReader { tailer, path, wait_strategy, writer_timeout, commits })
+        Some(QueueReader { tailer, path, seeks: None, wait_strategy, writer_timeout, commits })
     }
 
     /// Declares that nothing more is expected of a source: the output waits for it no longer. What

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chronicle_core::{
-    MessageView, Position, Reversed, Sought, Tailer, WaitOutcome, WaitStrategy, WriterStatus,
+    MessageView, Position, Reversed, SeekCache, Sought, Tailer, WaitOutcome, WaitStrategy,
+    WriterStatus,
 };
 use chronicle_sync::{Clock, Instant, Platform};
 
@@ -16,7 +17,12 @@ pub struct QueueReader {
     pub(crate) wait_strategy: WaitStrategy,
     pub(crate) writer_timeout: Option<Duration>,
     pub(crate) commits: Commits,
+    /// What seeks have found out, once there was one.
+    pub(crate) seeks: Option<Box<SeekCache<Backend, SEGMENTS_REMEMBERED>>>,
 }
+
+/// Segments that a reader remembers between seeks: with segments of 128 MiB, a queue of 16 GiB.
+const SEGMENTS_REMEMBERED: usize = 128;
 
 /// When a reader's commits reach the medium.
 #[derive(Clone, Copy)]
@@ -44,7 +50,7 @@ impl QueueReader {
         let ReaderConfig { wait_strategy, writer_timeout, sync_commits, .. } = *config;
         let last_sync = tailer.platform().clock().now();
         let commits = Commits { policy: sync_commits, last_sync };
-        Self { tailer, path, wait_strategy, writer_timeout, commits }
+        Self { tailer, path, seeks: None, wait_strategy, writer_timeout, commits }
     }
 
     /// The next message, or `None` if there is none yet. The view borrows the mapped file: nothing
@@ -89,14 +95,18 @@ impl QueueReader {
     /// Goes to the message with this sequence number: [`next`](Self::next) gives it next. One that
     /// has not been appended yet is waited for.
     ///
-    /// Reads at most a stride of the segment's index on the way, 64 KiB in segments of up to 4 GiB,
-    /// and one message; the segment from its beginning where the index is missing.
+    /// Reads at most a stride of the segment's index on the way, 16 KiB in segments of up to 1 GiB,
+    /// and one message; the segment from its beginning where the index is missing. What is found out
+    /// about the queue's segments is remembered for the next seek.
     ///
     /// # Errors
     /// If the message was removed, an error that names the oldest one still there: the reader stays
     /// where it is. [`QueueError::Corrupt`] if what lies before it in the segment is damaged.
     pub fn seek_seq(&mut self, seq: u64) -> Result<Sought, QueueError> {
-        self.tailer.seek_seq(seq).map_err(|error| QueueError::from_core(&self.path, error))
+        let cache = self.seeks.get_or_insert_default();
+        self.tailer
+            .seek_seq_with(seq, cache)
+            .map_err(|error| QueueError::from_core(&self.path, error))
     }
 
     /// Goes to the first message with a time stamp of `ns` nanoseconds since 1970 or later; one that
@@ -109,7 +119,10 @@ impl QueueReader {
     /// As [`seek_seq`](Self::seek_seq); the one that names the oldest message if time stamps had
     /// reached `ns` before it.
     pub fn seek_timestamp(&mut self, ns: u64) -> Result<Sought, QueueError> {
-        self.tailer.seek_timestamp(ns).map_err(|error| QueueError::from_core(&self.path, error))
+        let cache = self.seeks.get_or_insert_default();
+        self.tailer
+            .seek_timestamp_with(ns, cache)
+            .map_err(|error| QueueError::from_core(&self.path, error))
     }
 
     /// Goes to the oldest message that is still there.
@@ -134,7 +147,7 @@ impl QueueReader {
     /// # Errors
     /// As [`seek_seq`](Self::seek_seq).
     pub fn seek_back(&mut self, count: u64) -> Result<Sought, QueueError> {
-        self.tailer.seek_back(count).map_err(|error| QueueError::from_core(&self.path, error))
+        self.seek_seq(self.position().seq.saturating_sub(count))
     }
 
     /// Hands up to `limit` messages to `each`, as many as there are; returns how many that were.
