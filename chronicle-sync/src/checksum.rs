@@ -33,8 +33,14 @@ impl Checksum {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
             const SSE42: u32 = 1 << 20;
+            #[allow(
+                unused_unsafe,
+                reason = "a safe function only for newer compilers than the oldest"
+            )]
+            // SAFETY: every x86-64 processor has the instruction and its leaf 1.
+            let leaf = unsafe { core::arch::x86_64::__cpuid(1) };
             // Intel SDM volume 2A, CPUID leaf 1: ECX bit 20.
-            if core::arch::x86_64::__cpuid(1).ecx & SSE42 != 0 {
+            if leaf.ecx & SSE42 != 0 {
                 return Self(Kind::Sse42);
             }
         }
