@@ -68,7 +68,9 @@ pub use start::Start;
 pub use supply::{
     NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment, prepare_segment_with,
 };
-pub use tailer::{MessageView, NotifyView, ParkAny, Sleeper, TailOptions, Tailer, Visibility};
+pub use tailer::{
+    Armed, MessageView, NotifyView, ParkAny, Sleeper, TailOptions, Tailer, Visibility,
+};
 pub use verify::{Verification, verify};
 pub use wait::{WaitOutcome, WaitStrategy, WriterStatus, lock_writer};
 pub use watermarks::{ReplicaReporter, Watermark, Watermarks};

@@ -8,6 +8,7 @@ mod waiting;
 
 pub use options::{TailOptions, Visibility};
 pub use park_any::{NotifyView, ParkAny, Sleeper};
+pub use waiting::Armed;
 
 use chronicle_format::{Object, Position, RecordHeader, SEG_DATA_OFFSET, Seal, TypeId};
 use chronicle_sync::mutation::{Mutant, seeded};

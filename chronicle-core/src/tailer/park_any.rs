@@ -5,8 +5,8 @@ use chronicle_sync::notify::{Barrier, Parked};
 use chronicle_sync::notify_any::{Bell, Doorbell, MOST_WORDS, park_unless_any};
 use chronicle_sync::{Clock, Instant, Park, Platform, ReadU32, Storage};
 
+use super::Tailer;
 use super::waiting::{Notify, SLICE, UNARMED_SLICE};
-use super::{Tailer, Visibility};
 use crate::Result;
 use crate::control::{News, check_notify, notify_seq, waiters};
 use crate::error::{Error, Operation};
@@ -184,21 +184,5 @@ impl<P: Platform> Tailer<P> {
     #[must_use]
     pub fn may_be_ready(&self) -> bool {
         self.has_news()
-    }
-
-    /// What this reader waits for.
-    fn news(&self) -> News {
-        match self.visibility {
-            Visibility::Visible => News::Visible,
-            Visibility::Durable => News::Durable,
-        }
-    }
-
-    /// The barrier of whoever wakes this reader.
-    fn barrier(&self) -> Barrier {
-        match self.visibility {
-            Visibility::Visible => self.control.barrier(),
-            Visibility::Durable => Barrier::Full,
-        }
     }
 }

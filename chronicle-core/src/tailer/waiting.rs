@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use chronicle_format::Object;
 use chronicle_sync::mutation::{Mutant, seeded};
-use chronicle_sync::notify::Barrier;
+use chronicle_sync::notify::{Barrier, Ticket};
 use chronicle_sync::record;
 use chronicle_sync::seal;
 use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Region, Storage};
@@ -24,6 +24,16 @@ pub(super) const SLICE: Duration = Duration::from_millis(100);
 pub(super) const UNARMED_SLICE: Duration = Duration::from_millis(10);
 /// Looks at the slot between two looks at the clock.
 const SPINS: u32 = 128;
+
+/// What a reader sleeps on that was armed by [`Tailer::arm`].
+#[derive(Clone, Copy, Debug)]
+pub struct Armed<'t> {
+    /// Sleep while its word holds what it saw.
+    pub ticket: Ticket<'t>,
+    /// Look again after this time, whatever was heard until then: 100 ms, or 10 ms where no writer can
+    /// be asked for a wake-up.
+    pub at_most: Duration,
+}
 
 /// The words on which readers wait.
 pub(crate) enum Notify<S: Storage> {
@@ -148,6 +158,32 @@ impl<P: Platform> Tailer<P> {
         }
     }
 
+    /// Asks the writer for a wake-up, for a caller that sleeps by other means than [`Park::wait`]: a
+    /// task of an executor, a loop that waits for other things too. `None` if there may be something
+    /// already: look, and arm again before the next sleep.
+    ///
+    /// Nothing is held open between arming and sleeping, and one who does not sleep costs the writer
+    /// one wake-up. Who sleeps by comparing the word does so in one step with regard to
+    /// [`Park::wake`], as [`Park::wait`] does, or the wake-up falls in between.
+    #[must_use]
+    pub fn arm(&self) -> Option<Armed<'_>> {
+        let park = self.platform.park();
+        let mut at_most = SLICE;
+        // The words lie inside: `notify.meta` was checked when it was opened.
+        let ticket = match &self.notify {
+            Notify::Armed(region) => waiters(region, self.news())?.arm(|| {
+                if self.barrier() == Barrier::Asymmetric && !park.heavy_barrier() {
+                    at_most = UNARMED_SLICE;
+                }
+            }),
+            Notify::Watching(region) => {
+                at_most = UNARMED_SLICE;
+                Ticket::watching(notify_seq(region, self.news())?)
+            }
+        };
+        (!self.has_news()).then_some(Armed { ticket, at_most })
+    }
+
     /// Whether a writer can wake this reader. One that may not write to `notify.meta` looks every
     /// ten milliseconds instead.
     #[must_use]
@@ -174,15 +210,28 @@ impl<P: Platform> Tailer<P> {
         }
     }
 
+    /// What this reader waits for.
+    pub(super) fn news(&self) -> News {
+        match self.visibility {
+            Visibility::Visible => News::Visible,
+            Visibility::Durable => News::Durable,
+        }
+    }
+
+    /// The barrier of whoever wakes this reader.
+    pub(super) fn barrier(&self) -> Barrier {
+        match self.visibility {
+            Visibility::Visible => self.control.barrier(),
+            Visibility::Durable => Barrier::Full,
+        }
+    }
+
     fn park(&mut self, until: Instant) -> Result<(), P> {
         let mut barrier_refused = self.barrier_refused;
-        let (news, barrier) = match self.visibility {
-            Visibility::Visible => (News::Visible, self.control.barrier()),
-            Visibility::Durable => (News::Durable, Barrier::Full),
-        };
+        let barrier = self.barrier();
         let parked = self.notify.park(
             &self.platform,
-            news,
+            self.news(),
             until,
             || barrier,
             &mut barrier_refused,

@@ -19,6 +19,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("chronicle-archive", &["chronicle-replay"]),
     ("chronicle-raft", &["chronicle-std"]),
     ("chronicle-cli", &["chronicle-archive", "chronicle-bus", "chronicle-raft"]),
+    ("chronicle-examples", &["chronicle-std"]),
 ];
 
 /// The crates that depend on what lies directly below them only: a backend reaches the format
