@@ -18,8 +18,8 @@
 //! | [`power_loss_level`] | [`PowerLoss`] | that what was synced survives, which only a simulated medium can show |
 //! | [`watch_level`] | [`Watches`] | hints about names |
 //!
-//! A static-memory backend claims the first; `examples/static_memory.rs` is one. Each check is named
-//! by a sentence and carries the clause that it rests on. What a suite cannot see: that a sync which
+//! A backend in static memory claims the first, and the second where its machine has threads
+//! (`tests/static_memory.rs`). Each check is named by a sentence and carries the clause that it rests on. What a suite cannot see: that a sync which
 //! reports success did nothing, unless power can be lost; a wrong answer of the wall clock; that a
 //! region is unmapped too early, unless the run is under a sanitizer.
 //!

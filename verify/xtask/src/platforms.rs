@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::nightly::{have_miri, nightly, succeeds};
-use crate::steps::{FEATURES, Outcome, cargo, install, root, target_directory};
+use crate::steps::{FEATURES, Outcome, PORTABLE, cargo, install, root, target_directory};
 
 /// What was seen of one thing.
 enum Seen {
@@ -204,14 +204,13 @@ fn look(target: &Target, long: bool) -> Row {
 }
 
 fn checked(target: &str, check: &Check) -> Seen {
-    const PORTABLE: &[&str] = &["chronicle-format", "chronicle-sync", "chronicle-core"];
     const PROGRAMS: &[&str] =
         &["chronicle-platform-linux", "chronicle-platform-macos", "chronicle-std", "chronicle-cli"];
     let (packages, tests, what) = match check {
         // The engine's own tests are written for the Linux backend.
         Check::All => (PROGRAMS, true, "std, cli, backends and their tests"),
         Check::Programs => (PROGRAMS, false, "std, cli, backends"),
-        Check::Portable => (PORTABLE, false, "format, sync, core"),
+        Check::Portable => (PORTABLE, false, "format, sync, core, static"),
         Check::None(why) => return Seen::No(why),
     };
     let mut command = cargo(["clippy", "--quiet", "--target", target]);

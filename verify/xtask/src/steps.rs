@@ -22,13 +22,21 @@ pub(crate) const FEATURES: &str = "chronicle-std/tokio";
 const BARE_METAL: &[(&str, &[&str])] = &[
     ("thumbv7em-none-eabihf", &["chronicle-format", "chronicle-protocol"]),
     ("riscv32imac-unknown-none-elf", &["chronicle-format", "chronicle-protocol"]),
-    ("aarch64-unknown-none", HOSTLESS),
-    ("x86_64-unknown-none", HOSTLESS),
+    ("aarch64-unknown-none", PORTABLE),
+    ("x86_64-unknown-none", PORTABLE),
 ];
 
-/// What does without an operating system.
-const HOSTLESS: &[&str] =
-    &["chronicle-format", "chronicle-protocol", "chronicle-sync", "chronicle-core"];
+/// The crates that have no part of an operating system in them.
+pub(crate) const PORTABLE: &[&str] = &[
+    "chronicle-format",
+    "chronicle-protocol",
+    "chronicle-sync",
+    "chronicle-core",
+    "chronicle-platform-static",
+];
+
+/// Examples that are workspaces of their own.
+const OUTSIDE: &[&str] = &["examples/freestanding"];
 
 /// A step of `ci`: its name and what it does.
 type Step = (&'static str, fn() -> Outcome);
@@ -72,7 +80,11 @@ pub(crate) fn ci() -> Outcome {
 }
 
 pub(crate) fn fmt() -> Outcome {
-    run(cargo(["fmt", "--all", "--check"]))
+    run(cargo(["fmt", "--all", "--check"]))?;
+    for manifest in outside() {
+        run(cargo(["fmt", "--check", "--manifest-path", &manifest]))?;
+    }
+    Ok(String::new())
 }
 
 pub(crate) fn tidy() -> Outcome {
@@ -96,7 +108,18 @@ pub(crate) fn clippy() -> Outcome {
         "--",
         "-D",
         "warnings",
-    ]))
+    ]))?;
+    for manifest in outside() {
+        let mut command = cargo(["clippy", "--quiet", "--manifest-path", &manifest]);
+        command.arg("--target-dir").arg(target_directory().join("outside"));
+        command.args(["--", "-D", "warnings"]);
+        run(command)?;
+    }
+    Ok(String::new())
+}
+
+fn outside() -> impl Iterator<Item = String> {
+    OUTSIDE.iter().map(|directory| format!("{directory}/Cargo.toml"))
 }
 
 pub(crate) fn doc() -> Outcome {

@@ -12,6 +12,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("chronicle-core", &["chronicle-sync"]),
     ("chronicle-platform-linux", &["chronicle-sync"]),
     ("chronicle-platform-macos", &["chronicle-sync"]),
+    ("chronicle-platform-static", &["chronicle-sync"]),
     ("chronicle-std", &["chronicle-core", "chronicle-platform-linux", "chronicle-platform-macos"]),
     ("chronicle-protocol", &["chronicle-format"]),
     ("chronicle-bus", &["chronicle-std"]),
@@ -24,7 +25,8 @@ const BELOW: &[(&str, &[&str])] = &[
 
 /// The crates that depend on what lies directly below them only: a backend reaches the format
 /// through the seam that it implements.
-const DIRECT_ONLY: &[&str] = &["chronicle-platform-linux", "chronicle-platform-macos"];
+const DIRECT_ONLY: &[&str] =
+    &["chronicle-platform-linux", "chronicle-platform-macos", "chronicle-platform-static"];
 
 /// The crates that stand on their own even in their tests.
 const NO_DEV_DEPENDENCY: &[&str] = &["chronicle-format", "chronicle-sync"];
@@ -158,6 +160,7 @@ fn arrows_that_point_up_or_sideways_are_found() {
         ("chronicle-platform-linux", "chronicle-format"),
         ("chronicle-platform-macos", "chronicle-format"),
         ("chronicle-platform-macos", "chronicle-platform-linux"),
+        ("chronicle-platform-static", "chronicle-core"),
         ("chronicle-protocol", "chronicle-sync"),
         ("chronicle-bus", "chronicle-protocol"),
         ("chronicle-std", "chronicle-cli"),
