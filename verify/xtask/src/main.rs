@@ -3,6 +3,7 @@
 mod catalogue;
 mod mutants;
 mod nightly;
+mod outside;
 mod platforms;
 mod steps;
 mod tidy;
@@ -47,7 +48,7 @@ enum Command {
     Clippy,
     /// The documentation, warnings denied
     Doc,
-    /// The models of the lock-free algorithms
+    /// The models of the lock-free algorithms, and that of a crate which builds on them
     Loom {
         /// Seed every fault in turn and demand that its model sees it
         #[arg(long)]
@@ -120,7 +121,9 @@ fn main() -> ExitCode {
         Command::Doc => steps::doc(),
         Command::Verify { long, seed, only } => verify::verify(long, seed, only.as_deref()),
         Command::Ledger => verify::print_ledger(),
-        Command::Loom { mutants: false } => steps::loom(Loom::Models),
+        Command::Loom { mutants: false } => {
+            steps::loom(Loom::Models).and_then(|_| outside::model())
+        }
         Command::Loom { mutants: true } => steps::loom(Loom::Mutants),
         Command::Sim { seconds, seed } => run(steps::sim_command(seconds, seed)),
         Command::Mutants => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::outside;
 use crate::platforms::platforms;
 use crate::tidy;
 use crate::verify::verify;
@@ -35,9 +36,6 @@ pub(crate) const PORTABLE: &[&str] = &[
     "chronicle-platform-static",
 ];
 
-/// Examples that are workspaces of their own.
-const OUTSIDE: &[&str] = &["examples/freestanding"];
-
 /// A step of `ci`: its name and what it does.
 type Step = (&'static str, fn() -> Outcome);
 
@@ -47,6 +45,7 @@ const CI: &[Step] = &[
     ("clippy", clippy),
     ("doc", doc),
     ("test", test),
+    ("outside-model", outside::model),
     ("bare-metal", bare_metal),
     ("platforms", || platforms(false)),
     ("verify", || verify(None, None, None)),
@@ -81,10 +80,7 @@ pub(crate) fn ci() -> Outcome {
 
 pub(crate) fn fmt() -> Outcome {
     run(cargo(["fmt", "--all", "--check"]))?;
-    for manifest in outside() {
-        run(cargo(["fmt", "--check", "--manifest-path", &manifest]))?;
-    }
-    Ok(String::new())
+    outside::fmt()
 }
 
 pub(crate) fn tidy() -> Outcome {
@@ -109,17 +105,7 @@ pub(crate) fn clippy() -> Outcome {
         "-D",
         "warnings",
     ]))?;
-    for manifest in outside() {
-        let mut command = cargo(["clippy", "--quiet", "--manifest-path", &manifest]);
-        command.arg("--target-dir").arg(target_directory().join("outside"));
-        command.args(["--", "-D", "warnings"]);
-        run(command)?;
-    }
-    Ok(String::new())
-}
-
-fn outside() -> impl Iterator<Item = String> {
-    OUTSIDE.iter().map(|directory| format!("{directory}/Cargo.toml"))
+    outside::clippy()
 }
 
 pub(crate) fn doc() -> Outcome {
