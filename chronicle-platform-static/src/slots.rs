@@ -8,8 +8,8 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use chronicle_sync::{
-    Durability, ErrorKind, LockState, Object, ObjectKind, Region, RegionExt, RegionMut,
-    RegionMutExt, Stage, Storage,
+    Durability, ErrorKind, LockState, Object, ObjectKind, Region, RegionExt, RegionMut, Stage,
+    Storage,
 };
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
@@ -248,9 +248,9 @@ impl<const COUNT: usize, const SIZE: usize> Storage for StaticStorage<COUNT, SIZ
         *entry = Entry { length, ..FREE };
         let region = self.region_of(slot, entry)?;
         drop(table);
-        for at in (0..SIZE as u64).step_by(8) {
-            region.memory.store_words(at, &[0]);
-        }
+        // SAFETY: the slot was free, so this is its only region. What earlier ones did came before they
+        // were dropped under the table's lock, which was taken since.
+        unsafe { region.memory.0.0.get().write_bytes(0, 1) };
         Ok(StaticStaged { region, object: object.clone() })
     }
 
@@ -282,12 +282,20 @@ impl<const COUNT: usize, const SIZE: usize> Storage for StaticStorage<COUNT, SIZ
 
     fn copy_out(&self, object: &Object, at: u64, bytes: &mut [u8]) -> Result<usize, StaticError> {
         let region = self.region(object)?;
+        let end = region.length as u64;
         let mut copied = 0;
-        for (byte, at) in bytes.iter_mut().zip(at..region.length as u64) {
-            // Word by word, as others may be storing to it.
-            let word = region.memory.read_u64(at / 8 * 8).map_or(0, |word| word.load_relaxed());
-            *byte = (word >> (at % 8 * 8)) as u8;
-            copied += 1;
+        // Word by word, as others may be storing to it.
+        while let Some(rest) = bytes.get_mut(copied..).filter(|rest| !rest.is_empty()) {
+            let from = at.saturating_add(copied as u64);
+            let Some(word) = region.memory.read_u64(from / 8 * 8).filter(|_| from < end) else {
+                break;
+            };
+            let word = word.load_relaxed().to_le_bytes();
+            let inside = word.iter().zip(from / 8 * 8..end).skip((from % 8) as usize);
+            for (to, (byte, _)) in rest.iter_mut().zip(inside) {
+                *to = *byte;
+                copied += 1;
+            }
         }
         Ok(copied)
     }
