@@ -1,5 +1,6 @@
 //! Everything that is checked about the workspace, by one command: `cargo xtask ci`.
 
+mod api;
 mod catalogue;
 mod mutants;
 mod nightly;
@@ -9,6 +10,7 @@ mod steps;
 mod tidy;
 mod verify;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -94,6 +96,15 @@ enum Command {
     },
     /// The crates without an operating system, for targets that have none
     BareMetal,
+    /// The public interface of every crate against the lists in docs/api, with the nightly toolchain
+    Api {
+        /// Write the lists anew
+        #[arg(long)]
+        write: bool,
+        /// The lists are in another directory
+        #[arg(long, value_name = "DIRECTORY")]
+        lists: Option<PathBuf>,
+    },
     /// What of other systems can be checked here, as a table
     Platforms {
         /// Link for macOS through zig, run what Miri can, and all tests over the macOS backend's source
@@ -136,6 +147,7 @@ fn main() -> ExitCode {
             steps::syscalls_program().and_then(|_| run(steps::syscalls_command(long, seed)))
         }
         Command::BareMetal => steps::bare_metal(),
+        Command::Api { write, lists } => api::api(write, lists.as_deref()),
         Command::Platforms { long } => platforms::platforms(long),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Miri => nightly::miri(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::api::api;
 use crate::outside;
 use crate::platforms::platforms;
 use crate::tidy;
@@ -46,6 +47,7 @@ const CI: &[Step] = &[
     ("doc", doc),
     ("test", test),
     ("outside-model", outside::model),
+    ("api", || api(false, None)),
     ("bare-metal", bare_metal),
     ("platforms", || platforms(false)),
     ("verify", || verify(None, None, None)),
@@ -231,19 +233,29 @@ pub(crate) fn bare_metal() -> Outcome {
 
 /// Installs a target's standard library unless it is there.
 pub(crate) fn install(target: &str) -> Result<(), String> {
-    let listed = Command::new("rustup")
-        .args(["target", "list", "--installed"])
-        .current_dir(root())
-        .output()
-        .map_err(|error| format!("rustup: {error}"))?;
+    install_by(&[], target)
+}
+
+/// The same for another toolchain.
+pub(crate) fn install_for(toolchain: &str, target: &str) -> Result<(), String> {
+    install_by(&["--toolchain", toolchain], target)
+}
+
+fn install_by(toolchain: &[&str], target: &str) -> Result<(), String> {
+    let rustup = |arguments: &[&str]| {
+        Command::new("rustup")
+            .arg("target")
+            .args(arguments)
+            .args(toolchain)
+            .current_dir(root())
+            .output()
+            .map_err(|error| format!("rustup: {error}"))
+    };
+    let listed = rustup(&["list", "--installed"])?;
     if String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.trim() == target) {
         return Ok(());
     }
-    let added = Command::new("rustup")
-        .args(["target", "add", target])
-        .current_dir(root())
-        .output()
-        .map_err(|error| format!("rustup: {error}"))?;
+    let added = rustup(&["add", target])?;
     if added.status.success() {
         return Ok(());
     }
