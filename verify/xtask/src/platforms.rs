@@ -73,7 +73,7 @@ const NO_MAC: &str = "no machine";
 
 const TARGETS: &[Target] = &[
     Target {
-        name: "x86_64-unknown-linux-gnu",
+        name: HOST,
         checked: Check::None("by clippy"),
         linked: Link::None("by its tests"),
         ran: Run::Natively,
@@ -126,6 +126,16 @@ const SHIMS: &[(&str, &str, &str)] = &[
     ("macOS, a poor file system", "", "F_PREALLOCATE,F_FULLFSYNC,F_BARRIERFSYNC"),
 ];
 
+/// The backends that are of no system: a name, and the test that runs the suite over it.
+const BESIDE_SYSTEMS: &[(&str, &str, &str)] = &[
+    ("static memory", "chronicle-conformance", "static_memory"),
+    ("heap, loses power", "chronicle-conformance", "memory"),
+    ("simulator", "chronicle-sim", "conformance"),
+    ("custom_backend.rs", "chronicle-examples", "conformance"),
+];
+
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
 const SHIM: &str = "--cfg chronicle_darwin_shim";
 
 /// Prints the table; `long` links through zig and runs what takes minutes too.
@@ -136,7 +146,7 @@ pub(crate) fn platforms(long: bool) -> Outcome {
             target: (*name).to_owned(),
             checked: shim_checked(),
             linked: Seen::No("by its tests"),
-            ran: conformance("macos", "x86_64-unknown-linux-gnu", |command| {
+            ran: conformance("macos", HOST, |command| {
                 shimmed(command)
                     .env("CHRONICLE_SHIM_WITHOUT", without)
                     .env("CHRONICLE_SHIM_REFUSES", refuses);
@@ -149,6 +159,15 @@ pub(crate) fn platforms(long: bool) -> Outcome {
         linked: Seen::No("by its tests"),
         ran: if long { shimmed_programs() } else { Seen::No("with --long") },
     });
+    for (name, package, test) in BESIDE_SYSTEMS {
+        rows.push(Row {
+            target: (*name).to_owned(),
+            checked: Seen::No("by clippy"),
+            linked: Seen::No("by its tests"),
+            ran: counted_suite(suite_of(package, test, HOST)),
+        });
+    }
+    rows.push(oldest_rust());
     println!();
     println!("{:<26}  {:<34}  {:<26}  conformance", "target", "checked", "linked");
     for Row { target, checked, linked, ran } in &rows {
@@ -163,6 +182,38 @@ pub(crate) fn platforms(long: bool) -> Outcome {
         .filter_map(|seen| if let Seen::Skipped(why) = seen { Some(why.as_str()) } else { None })
         .collect();
     Ok(skipped.into_iter().map(|why| format!("SKIPPED {why}")).collect::<Vec<_>>().join("; "))
+}
+
+/// What `rust-version` promises, by that very compiler: everything is type-checked, tests included, and
+/// so is the program without a standard library.
+fn oldest_rust() -> Row {
+    const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+    eprintln!("xtask: Rust {OLDEST}");
+    let with_oldest = |arguments: &[&str]| {
+        let mut command = Command::new("rustup");
+        command.args(["run", OLDEST, "cargo", "check", "--quiet"]).args(arguments);
+        command.arg("--target-dir").arg(target_directory().join("oldest-rust"));
+        command.current_dir(root());
+        command
+    };
+    let look = || -> Result<Seen, String> {
+        let mut install = Command::new("rustup");
+        install.args(["toolchain", "install", OLDEST, "--profile", "minimal", "--no-self-update"]);
+        if let Err(why) = succeeds(install) {
+            return Ok(Seen::Skipped(format!("Rust {OLDEST} cannot be installed: {why}")));
+        }
+        said(with_oldest(&["--workspace", "--all-targets", "--features", FEATURES]))?;
+        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            said(with_oldest(&["--manifest-path", "examples/freestanding/Cargo.toml"]))?;
+        }
+        Ok(Seen::Yes("everything, and its tests".to_owned()))
+    };
+    Row {
+        target: format!("Rust {OLDEST}"),
+        checked: look().unwrap_or_else(Seen::Failed),
+        linked: Seen::No("type check only"),
+        ran: Seen::No("type check only"),
+    }
 }
 
 fn text(seen: &Seen) -> String {
@@ -245,11 +296,19 @@ fn shimmed(command: &mut Command) -> &mut Command {
 fn conformance(test: &str, target: &str, prepare: impl FnOnce(&mut Command)) -> Seen {
     let mut command = suite(test, target);
     prepare(&mut command);
+    counted_suite(command)
+}
+
+fn counted_suite(command: Command) -> Seen {
     said(command).map_or_else(Seen::Failed, |said| counted(&said))
 }
 
 fn suite(test: &str, target: &str) -> Command {
-    let mut command = cargo(["test", "--quiet", "--package", "chronicle-conformance"]);
+    suite_of("chronicle-conformance", test, target)
+}
+
+fn suite_of(package: &str, test: &str, target: &str) -> Command {
+    let mut command = cargo(["test", "--quiet", "--package", package]);
     command.args(["--test", test, "--target", target, "--", "--nocapture", "--test-threads=1"]);
     command
 }
