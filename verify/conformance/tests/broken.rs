@@ -14,6 +14,7 @@ use chronicle_conformance::memory::{Memory, MemoryError, MemoryGuard, MemoryRegi
 use chronicle_conformance::{
     Harness, PowerLoss, Report, durable_level, memory_level, power_loss_level, thread_level,
 };
+use chronicle_sync::notify::Barrier;
 use chronicle_sync::{
     AtomicU32, Clock, Durability, ErrorKind, Instant, LockState, Object, ObjectKind, Park,
     Platform, Region, RegionMutExt, Stage, Storage, Wake,
@@ -42,6 +43,9 @@ enum Fault {
     LockOfAHandle,
     LockStays,
     LockMakesObjects,
+    LockOfEverything,
+    SweepTakesAll,
+    BarrierPromised,
     LockStateAlwaysFree,
     InscribesEpochZero,
     InscribesAnywhere,
@@ -259,7 +263,18 @@ impl Storage for Broken {
         if self.is(Fault::SyncNamesSilent) { Ok(()) } else { self.good.sync_names() }
     }
 
+    fn sweep(&self) {
+        if self.is(Fault::SweepTakesAll) {
+            for object in self.good.objects() {
+                let _ = self.good.remove(&object);
+            }
+        }
+    }
+
     fn lock(&self, object: &Object) -> Result<MemoryGuard, MemoryError> {
+        if self.is(Fault::LockOfEverything) {
+            return self.good.lock(&Object::WriterLock);
+        }
         if self.is(Fault::LockNotExclusive) {
             let own = Memory::new();
             own.put(object, &[]);
@@ -324,6 +339,10 @@ impl Park for Broken {
             Fault::WakeCountsOneAlways => self.good.wake(word, at_most).map(|count| count.max(1)),
             _ => self.good.wake(word, at_most),
         }
+    }
+
+    fn enlist(&self) -> Barrier {
+        if self.is(Fault::BarrierPromised) { Barrier::Asymmetric } else { Barrier::Full }
     }
 }
 
@@ -405,6 +424,9 @@ fn one_thread_sees_what_is_wrong_with_names_bytes_locks_and_time() {
         (Fault::LockOfAHandle, "a_lock_excludes_until_it_is_dropped"),
         (Fault::LockStays, "a_lock_excludes_until_it_is_dropped"),
         (Fault::LockMakesObjects, "only_the_writers_lock_is_made_by_locking"),
+        (Fault::LockOfEverything, "locks_of_different_objects_are_independent"),
+        (Fault::SweepTakesAll, "sweeping_takes_nothing_that_is_alive"),
+        (Fault::BarrierPromised, "an_asymmetric_barrier_can_be_made"),
         (Fault::LockStateAlwaysFree, "the_holder_is_told_as_far_as_it_is_known"),
         (Fault::InscribesEpochZero, "the_holder_is_told_as_far_as_it_is_known"),
         (Fault::InscribesAnywhere, "nothing_is_inscribed_into_other_objects"),
