@@ -39,6 +39,7 @@ const LISTED: &[Listed] = &[
         ..Listed::at_the_top("chronicle-platform-macos")
     },
     Listed::at_the_top("chronicle-platform-static"),
+    Listed::at_the_top("chronicle-protocol"),
     Listed {
         features: &["async"],
         target: Some("x86_64-unknown-linux-gnu"),

@@ -261,7 +261,7 @@ fn checked(target: &str, check: &Check) -> Seen {
         // The engine's own tests are written for the Linux backend.
         Check::All => (PROGRAMS, true, "std, cli, backends and their tests"),
         Check::Programs => (PROGRAMS, false, "std, cli, backends"),
-        Check::Portable => (PORTABLE, false, "format, sync, core, static"),
+        Check::Portable => (PORTABLE, false, "format, protocol, sync, core, static"),
         Check::None(why) => return Seen::No(why),
     };
     let mut command = cargo(["clippy", "--quiet", "--target", target]);

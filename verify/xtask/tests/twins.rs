@@ -15,6 +15,7 @@ const ALONE: &[(&str, &str)] = &[
 
 /// Functions that one of the two has alone, and why.
 const NAMED_ALONE: &[(&str, &str)] = &[
+    ("linux: Clock::ticks", "the processor's counter, where the kernel's own clock follows it"),
     ("linux: Park::enlist", "membarrier"),
     ("linux: Park::heavy_barrier", "membarrier"),
     ("linux: Park::wait_any", "futex_waitv"),
