@@ -1,0 +1,117 @@
+//! Chronicle beside other queues and beside the limits of the machine, in one run: `cargo xtask peers`.
+//!
+//! Every claim is a ratio inside one run. How it measures, and what is unfair to whom, is in
+//! `docs/decisions/0070-peers.md`.
+
+mod bench;
+mod clock;
+mod control;
+mod job;
+mod measure;
+mod message;
+mod print;
+mod process;
+mod results;
+mod system;
+mod systems;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::bench::{Bench, FULL, QUICK};
+use crate::job::{Job, Side};
+use crate::results::Results;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask peers", about = "Chronicle beside other queues and the machine's limits")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// A minute or two in which everything runs once: to see that it works, not for figures
+    #[arg(long)]
+    quick: bool,
+    /// One table, or the systems with this in their name
+    #[arg(long, value_name = "TABLE|SYSTEM")]
+    only: Option<String>,
+    /// Write everything down that was measured
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How often everything is measured
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Where queues are whose messages survive no reboot: files in memory
+    #[arg(long, value_name = "DIRECTORY", default_value = "/dev/shm")]
+    memory: PathBuf,
+    /// Where queues are whose messages survive a power loss: a disk
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/peers-disk")]
+    disk: PathBuf,
+    /// Run both sides under SCHED_FIFO while the clock runs: for machines that are not quiet, where
+    /// threads that systems keep beside them come off badly
+    #[arg(long)]
+    fifo: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What a measuring process does
+    #[command(hide = true)]
+    Role { role: String, task: String },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        Some(Command::Role { role, task }) => play(role, task),
+        None => compare(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn play(role: &str, task: &str) -> Result<()> {
+    process::follow_parent()?;
+    let values = match role {
+        "drive" => {
+            let (side, job): (Side, Job) = serde_json::from_str(task)?;
+            systems::run(side, &job)?
+        }
+        _ => bail!("no role is called {role}"),
+    };
+    println!("{}", serde_json::to_string(&values)?);
+    Ok(())
+}
+
+fn compare(arguments: &Arguments) -> Result<()> {
+    systems::check_processor()?;
+    if !clock::is_trusted() {
+        bail!("the processors' counters cannot be compared: the system does not use them as its clock");
+    }
+    let mut scale = if arguments.quick { QUICK } else { FULL };
+    scale.runs = arguments.runs.unwrap_or(scale.runs).max(1);
+    let bench = Bench {
+        scale,
+        memory: arguments.memory.clone(),
+        disk: arguments.disk.clone(),
+        cpus: process::two_processors()?,
+        ticks_per_ns: clock::ticks_per_ns(),
+        fifo: arguments.fifo,
+        only: arguments.only.clone(),
+    };
+    let mut results = Results::new(BTreeMap::new(), systems::SKIPPED);
+    tables::fill(&bench, &mut results);
+    print::print(&results);
+    if let Some(path) = &arguments.json {
+        results.write_json(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! The loops that drive the two sides of a queue, generic over the queue.
+
+use std::hint::spin_loop;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+
+use crate::clock::ticks;
+use crate::control::Control;
+use crate::job::{Drive, Job, Values};
+use crate::message::{self, Checker};
+use crate::process::{pin, real_time};
+use crate::system::{Receiver, Sender};
+
+/// The sender looks at the clock once in so many messages.
+const BETWEEN_LOOKS: u64 = 64;
+/// At most so many messages are handed out by one poll.
+const MOST: u64 = 64;
+/// A reader that is to be behind is so by this many bytes of payload, where the system has room for it.
+const LAG_BYTES: u64 = 1 << 20;
+
+/// How far behind the reader stays, in messages; 0 for not at all.
+pub fn lag(job: &Job, capacity: Option<u64>) -> u64 {
+    if job.drive != Drive::Behind {
+        return 0;
+    }
+    let wanted = (LAG_BYTES / job.size as u64).max(64);
+    capacity.map_or(wanted, |capacity| wanted.min(capacity / 2))
+}
+
+/// How often the sender says how far it is: rarely enough to cost nothing, and often enough that the
+/// reader never waits for a sender that waits for the reader.
+fn interval(lag: u64) -> u64 {
+    (lag / 4).clamp(1, 256)
+}
+
+/// Prepares the calling thread for its side.
+fn begin(job: &Job, side: usize) -> Result<()> {
+    pin(*job.cpus.get(side).context("a side")?)
+}
+
+/// Runs the clocked part under real-time scheduling, if that is asked for.
+fn clocked<T>(job: &Job, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if job.fifo {
+        real_time(true);
+    }
+    let result = work();
+    if job.fifo {
+        real_time(false);
+    }
+    result
+}
+
+/// The sending side: `there` leads to the receiver, `back` comes from it.
+pub fn send<S: Sender, R: Receiver>(
+    job: &Job,
+    control: &Control,
+    lag: u64,
+    there: &mut S,
+    back: Option<&mut R>,
+) -> Result<Values> {
+    begin(job, 0)?;
+    control.meet()?;
+    clocked(job, || match (job.drive, back) {
+        (Drive::Behind | Drive::CaughtUp, _) => stream(job, control, lag, there),
+        (Drive::RoundTrip, Some(back)) => ping(job, control, there, back),
+        (Drive::OneWay { rate }, _) => pace(job, control, there, rate),
+        (Drive::RoundTrip, None) => bail!("a round trip has a way back"),
+    })
+}
+
+/// The receiving side.
+pub fn receive<S: Sender, R: Receiver>(
+    job: &Job,
+    control: &Control,
+    lag: u64,
+    there: &mut R,
+    back: Option<&mut S>,
+) -> Result<Values> {
+    begin(job, 1)?;
+    control.meet()?;
+    clocked(job, || match (job.drive, back) {
+        (Drive::Behind | Drive::CaughtUp, _) => drain(job, control, lag, there),
+        (Drive::RoundTrip, Some(back)) => echo(job, control, there, back),
+        (Drive::OneWay { .. }, _) => observe(job, control, there),
+        (Drive::RoundTrip, None) => bail!("a round trip has a way back"),
+    })
+}
+
+fn stream<S: Sender>(job: &Job, control: &Control, lag: u64, sender: &mut S) -> Result<Values> {
+    let mut writer = message::Writer::new(job.size)?;
+    let interval = interval(lag);
+    // ORDER: Release, with the Acquire loads in `drain`; a message is ordered by its queue.
+    let say = |sent: u64| control.sent().store(sent, Ordering::Release);
+    for seq in 0..job.warm_up {
+        sender.send(writer.message(seq))?;
+        if seq.is_multiple_of(interval) {
+            say(seq + 1);
+        }
+    }
+    // Said before the receiver keeps its distance, which it does from here on.
+    say(job.warm_up);
+    control.wait_for(control.received(), job.warm_up)?;
+    let limit = job.ticks(Duration::from_millis(job.limit_ms).as_nanos() as f64);
+    let begin = ticks();
+    let mut seq = job.warm_up;
+    let end = job.warm_up + job.messages;
+    while seq < end {
+        let pause = (seq + BETWEEN_LOOKS).min(end);
+        while seq < pause {
+            sender.send(writer.message(seq))?;
+            seq += 1;
+            if seq.is_multiple_of(interval) {
+                say(seq);
+            }
+        }
+        if ticks() - begin > limit {
+            break;
+        }
+    }
+    let sent = ticks();
+    control.total().store(seq, Ordering::Release);
+    say(u64::MAX);
+    // For a receiver that has everything, does not know it yet, and can only wait.
+    sender.send(writer.message(seq))?;
+    // The receiver may need this side's files until it has everything.
+    control.wait_for(control.received(), seq)?;
+    Ok(values([
+        ("begin", begin as f64),
+        ("sent", sent as f64),
+        ("messages", (seq - job.warm_up) as f64),
+    ]))
+}
+
+fn drain<R: Receiver>(job: &Job, control: &Control, lag: u64, receiver: &mut R) -> Result<Values> {
+    let mut checker = Checker::new(job.size);
+    warm_up(job, receiver, &mut checker)?;
+    // The sender goes on when it sees this.
+    control.received().store(job.warm_up, Ordering::Release);
+    let mut allowed = if lag == 0 { u64::MAX } else { 0 };
+    while checker.count() < control.total().load(Ordering::Acquire) {
+        let mut most = MOST;
+        if lag > 0 {
+            if checker.count() >= allowed {
+                let sent = control.sent().load(Ordering::Acquire);
+                allowed = if sent == u64::MAX { sent } else { sent.saturating_sub(lag) };
+                if checker.count() >= allowed {
+                    spin_loop();
+                    continue;
+                }
+            }
+            most = most.min(allowed - checker.count());
+        }
+        if receiver.poll(most, |message| checker.check(message))? == 0 {
+            spin_loop();
+        }
+    }
+    let end = ticks();
+    checker.finish()?;
+    control.received().store(checker.count(), Ordering::Release);
+    Ok(values([("end", end as f64)]))
+}
+
+/// Receives what is not counted.
+fn warm_up<R: Receiver>(job: &Job, receiver: &mut R, checker: &mut Checker) -> Result<()> {
+    while checker.count() < job.warm_up {
+        let most = MOST.min(job.warm_up - checker.count());
+        if receiver.poll(most, |message| checker.check(message))? == 0 {
+            spin_loop();
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the next message.
+fn next<R: Receiver>(receiver: &mut R, mut each: impl FnMut(&[u8])) -> Result<()> {
+    while receiver.poll(1, &mut each)? == 0 {
+        spin_loop();
+    }
+    Ok(())
+}
+
+fn ping<S: Sender, R: Receiver>(
+    job: &Job,
+    control: &Control,
+    there: &mut S,
+    back: &mut R,
+) -> Result<Values> {
+    let mut writer = message::Writer::new(job.size)?;
+    let mut checker = Checker::new(job.size);
+    let mut trips = Vec::with_capacity(job.messages as usize);
+    let limit = job.ticks(Duration::from_millis(job.limit_ms).as_nanos() as f64);
+    let mut begin = ticks();
+    let mut seq = 0;
+    while seq < job.warm_up + job.messages {
+        let message = writer.message(seq);
+        let sent = ticks();
+        there.send(message)?;
+        next(back, |message| checker.check(message))?;
+        let received = ticks();
+        seq += 1;
+        if seq <= job.warm_up {
+            begin = received;
+        } else {
+            trips.push(received - sent);
+        }
+        // At least a few round trips are counted, however slow they are.
+        if received - begin > limit && trips.len() > 100 {
+            break;
+        }
+    }
+    control.total().store(seq, Ordering::Release);
+    there.send(writer.message(seq))?;
+    control.wait_for(control.received(), seq)?;
+    checker.finish()?;
+    let mut histogram = Histogram::<u64>::new(3)?;
+    for ticks in trips {
+        histogram.record(job.nanoseconds(ticks).round() as u64)?;
+    }
+    // Percentiles are of the whole round trip: half of it is what is said.
+    let mut values = percentiles(&histogram);
+    values.values_mut().for_each(|value| *value /= 2.0);
+    values.insert("messages".to_owned(), histogram.len() as f64);
+    Ok(values)
+}
+
+fn echo<S: Sender, R: Receiver>(
+    job: &Job,
+    control: &Control,
+    there: &mut R,
+    back: &mut S,
+) -> Result<Values> {
+    let mut checker = Checker::new(job.size);
+    loop {
+        let mut answered = Ok(());
+        let mut last = false;
+        next(there, |message| {
+            checker.check(message);
+            // The message behind the last one says that there are no more.
+            last = checker.count() > control.total().load(Ordering::Acquire);
+            if !last {
+                answered = back.send(message);
+            }
+        })?;
+        answered?;
+        if last {
+            checker.finish()?;
+            control.received().store(checker.count(), Ordering::Release);
+            return Ok(Values::new());
+        }
+    }
+}
+
+fn pace<S: Sender>(job: &Job, control: &Control, sender: &mut S, rate: u64) -> Result<Values> {
+    let mut writer = message::Writer::new(job.size)?;
+    for seq in 0..job.warm_up {
+        sender.send(writer.timed(seq, 0))?;
+    }
+    control.wait_for(control.received(), job.warm_up)?;
+    let gap = job.ticks_per_ns * 1e9 / rate as f64;
+    let start = ticks() + job.ticks(1e6);
+    let messages = job.warm_up + job.messages;
+    let mut late = 0u64;
+    for seq in job.warm_up..messages {
+        let due = start + ((seq - job.warm_up) as f64 * gap) as u64;
+        let mut now = ticks();
+        if now > due + gap as u64 {
+            late += 1;
+        }
+        while now < due {
+            spin_loop();
+            now = ticks();
+        }
+        sender.send(writer.timed(seq, due))?;
+    }
+    let took = job.nanoseconds(ticks() - start) / 1e9;
+    control.wait_for(control.received(), messages)?;
+    let sent = job.messages as f64;
+    Ok(values([("sent_per_second", sent / took), ("late", late as f64 / sent)]))
+}
+
+fn observe<R: Receiver>(job: &Job, control: &Control, receiver: &mut R) -> Result<Values> {
+    let mut checker = Checker::new(job.size);
+    let mut histogram = Histogram::<u64>::new(3)?;
+    let messages = job.warm_up + job.messages;
+    warm_up(job, receiver, &mut checker)?;
+    control.received().store(job.warm_up, Ordering::Release);
+    let mut failed = Ok(());
+    while checker.count() < messages {
+        let received = receiver.poll(MOST, |message| {
+            let age = ticks().saturating_sub(message::time_of(message));
+            if let Err(error) = histogram.record(job.nanoseconds(age).round() as u64) {
+                failed = Err(error);
+            }
+            checker.check(message);
+        })?;
+        if received == 0 {
+            spin_loop();
+        }
+    }
+    failed?;
+    checker.finish()?;
+    control.received().store(messages, Ordering::Release);
+    let mut values = percentiles(&histogram);
+    values.insert("messages".to_owned(), histogram.len() as f64);
+    Ok(values)
+}
+
+/// The percentiles that tables show, in the histogram's unit, which is nanoseconds.
+pub fn percentiles(histogram: &Histogram<u64>) -> Values {
+    let at = |quantile| histogram.value_at_quantile(quantile) as f64;
+    values([
+        ("p50", at(0.5)),
+        ("p90", at(0.9)),
+        ("p99", at(0.99)),
+        ("p99.9", at(0.999)),
+        ("p99.99", at(0.9999)),
+        ("max", histogram.max() as f64),
+    ])
+}
+
+/// Values with names.
+pub fn values<const N: usize>(named: [(&str, f64); N]) -> Values {
+    named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What a stream's two sides found out, as messages a second.
+pub fn finished(job: &Job, mut found: Values) -> Values {
+    let get = |name: &str| found.get(name).copied();
+    if let (Some(begin), Some(end), Some(messages)) = (get("begin"), get("end"), get("messages")) {
+        let seconds = (end - begin) / job.ticks_per_ns / 1e9;
+        return values([
+            ("per_second", messages / seconds),
+            ("bytes_per_second", messages * job.size as f64 / seconds),
+            ("messages", messages),
+        ]);
+    }
+    found.retain(|_, value| value.is_finite());
+    found
+}

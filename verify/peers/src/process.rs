@@ -1,0 +1,117 @@
+//! The measuring processes, which are this program again, and what they ask of the scheduler.
+//!
+//! Unsafe lives here for one call of the C library that no crate in use wraps.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use serde::Serialize;
+
+use crate::job::Values;
+
+/// A measurement that takes longer has hung.
+const LONGEST: Duration = Duration::from_secs(60);
+const FIFO_PRIORITY: i32 = 40;
+
+/// A process that measures. It does not outlive this value.
+pub struct Process {
+    child: Child,
+    what: String,
+}
+
+impl Process {
+    /// Starts this program in a role: a name, and what it is to do as JSON.
+    pub fn start(role: &str, task: &impl Serialize) -> Result<Self> {
+        let what = format!("{role} {}", serde_json::to_string(task)?);
+        let child = Command::new(std::env::current_exe()?)
+            .args(["role", role, &serde_json::to_string(task)?])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Self { child, what })
+    }
+
+    /// The process's number, to kill it by.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Its standard output.
+    pub fn output(&mut self) -> Result<&mut impl Read> {
+        self.child.stdout.as_mut().context("it has no output")
+    }
+
+    fn result(&mut self) -> Result<Values> {
+        let mut text = String::new();
+        self.output()?.read_to_string(&mut text)?;
+        serde_json::from_str(&text).with_context(|| format!("{}: said {text:?}", self.what))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail where the process has ended, which is all that is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until all of the processes have ended, and gives what they found out together.
+pub fn finish(mut processes: Vec<Process>) -> Result<Values> {
+    let since = Instant::now();
+    let mut values = Values::new();
+    while !processes.is_empty() {
+        let mut running = Vec::new();
+        for mut process in processes {
+            match process.child.try_wait()? {
+                Some(status) if status.success() => values.extend(process.result()?),
+                Some(status) => bail!("{}: {status}", process.what),
+                None => running.push(process),
+            }
+        }
+        processes = running;
+        if since.elapsed() > LONGEST {
+            bail!("it hangs");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(values)
+}
+
+/// What a measuring process does first: it ends when the one that started it does.
+pub fn follow_parent() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Keeps the calling thread on a processor.
+pub fn pin(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).with_context(|| format!("processor {cpu}"))
+}
+
+/// Asks for real-time scheduling of the calling thread, or gives it back; a wish that may be refused.
+pub fn real_time(yes: bool) {
+    let (policy, priority) = if yes { (libc::SCHED_FIFO, FIFO_PRIORITY) } else { (libc::SCHED_OTHER, 0) };
+    let param = libc::sched_param { sched_priority: priority };
+    // SAFETY: `param` is valid for the call, and 0 is the calling thread (sched_setscheduler(2)).
+    unsafe { libc::sched_setscheduler(0, policy, &param) };
+}
+
+/// The first two processors that this process may use.
+pub fn two_processors() -> Result<[usize; 2]> {
+    let allowed = rustix::thread::sched_getaffinity(None)?;
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    match (cpus.next(), cpus.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => bail!("two processors are needed: each side has one of its own"),
+    }
+}
