@@ -34,6 +34,10 @@ pub struct Scale {
     pub seek_bytes: u64,
     /// Single operations where one by one is measured.
     pub operations: u64,
+    /// How long messages are sent over rolls.
+    pub rolls_ms: u64,
+    /// Seeks of one run.
+    pub seeks: u64,
 }
 
 pub const FULL: Scale = Scale {
@@ -46,6 +50,8 @@ pub const FULL: Scale = Scale {
     syncs: 300,
     seek_bytes: 1 << 30,
     operations: 1_000_000,
+    rolls_ms: 2500,
+    seeks: 2000,
 };
 
 pub const QUICK: Scale = Scale {
@@ -58,6 +64,8 @@ pub const QUICK: Scale = Scale {
     syncs: 60,
     seek_bytes: 256 << 20,
     operations: 200_000,
+    rolls_ms: 400,
+    seeks: 500,
 };
 
 /// Round trips that are not counted: more than Chronicle's first step of space holds.
@@ -71,7 +79,6 @@ pub struct Bench {
     pub disk: PathBuf,
     pub cpus: [usize; 2],
     pub ticks_per_ns: f64,
-    pub fifo: bool,
     /// Only tables or systems with this in their name.
     pub only: Option<String>,
 }
@@ -107,13 +114,26 @@ impl Bench {
 
     /// Drives a system once.
     pub fn drive(&self, entry: &Entry, drive: Drive, size: usize) -> Result<Values> {
+        self.drive_for(entry, drive, size, self.scale.one_way_ms)
+    }
+
+    /// The same; at a fixed rate for so long.
+    pub fn drive_for(
+        &self,
+        entry: &Entry,
+        drive: Drive,
+        size: usize,
+        one_way_ms: u64,
+    ) -> Result<Values> {
         let scratch = self.scratch()?;
         let scale = &self.scale;
         let warm_up = entry.warm_up_bytes / size as u64;
         let (messages, warm_up) = match drive {
             Drive::Behind | Drive::CaughtUp => (scale.stream_bytes / size as u64, warm_up),
             Drive::RoundTrip => (scale.round_trips, ROUND_TRIP_WARM_UP),
-            Drive::OneWay { rate } => ((rate * scale.one_way_ms / 1000).max(100), warm_up),
+            Drive::OneWay { rate } => ((rate * one_way_ms / 1000).max(100), warm_up),
+            // A few to begin with: what is slow here is not the first touch of a page.
+            Drive::Woken { rate } => ((rate * one_way_ms / 1000).max(100), 100),
         };
         let job = Job {
             system: entry.name.to_owned(),
@@ -125,7 +145,6 @@ impl Bench {
             directory: scratch.path().to_owned(),
             ticks_per_ns: self.ticks_per_ns,
             cpus: self.cpus,
-            fifo: self.fifo,
         };
         systems::prepare(&job)?;
         let mut processes = Vec::new();

@@ -19,6 +19,8 @@ pub enum Drive {
     RoundTrip,
     /// So many messages a second, counted from when each was due.
     OneWay { rate: u64 },
+    /// The same, so rarely that the reader sleeps between any two.
+    Woken { rate: u64 },
 }
 
 /// Which part a process plays.
@@ -48,8 +50,6 @@ pub struct Job {
     pub directory: PathBuf,
     pub ticks_per_ns: f64,
     pub cpus: [usize; 2],
-    /// Whether to ask for real-time scheduling while the clock runs.
-    pub fifo: bool,
 }
 
 impl Job {

@@ -6,6 +6,7 @@
 mod bench;
 mod clock;
 mod control;
+mod durable;
 mod job;
 mod measure;
 mod message;
@@ -25,6 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench::{Bench, FULL, QUICK};
 use crate::job::{Job, Side};
+use crate::measure::{appends, followers, reopen, rolls, scan, seek};
 use crate::results::Results;
 
 #[derive(Parser)]
@@ -50,10 +52,6 @@ struct Arguments {
     /// Where queues are whose messages survive a power loss: a disk
     #[arg(long, value_name = "DIRECTORY", default_value = "target/peers-disk")]
     disk: PathBuf,
-    /// Run both sides under SCHED_FIFO while the clock runs: for machines that are not quiet, where
-    /// threads that systems keep beside them come off badly
-    #[arg(long)]
-    fifo: bool,
 }
 
 #[derive(Subcommand)]
@@ -85,6 +83,15 @@ fn play(role: &str, task: &str) -> Result<()> {
             let (side, job): (Side, Job) = serde_json::from_str(task)?;
             systems::run(side, &job)?
         }
+        "durable" => durable::run(&serde_json::from_str(task)?)?,
+        "appends" => appends::run(&serde_json::from_str(task)?)?,
+        "scan" => scan::run(&serde_json::from_str(task)?)?,
+        "rolls" => rolls::run(&serde_json::from_str(task)?)?,
+        "fill" => seek::fill(&serde_json::from_str(task)?)?,
+        "seek" => seek::run(&serde_json::from_str(task)?)?,
+        "victim" => reopen::fill(&serde_json::from_str(task)?)?,
+        "write" => followers::write(&serde_json::from_str(task)?)?,
+        "follow" => followers::follow(&serde_json::from_str(task)?)?,
         _ => bail!("no role is called {role}"),
     };
     println!("{}", serde_json::to_string(&values)?);
@@ -104,7 +111,6 @@ fn compare(arguments: &Arguments) -> Result<()> {
         disk: arguments.disk.clone(),
         cpus: process::two_processors()?,
         ticks_per_ns: clock::ticks_per_ns(),
-        fifo: arguments.fifo,
         only: arguments.only.clone(),
     };
     let mut results = Results::new(BTreeMap::new(), systems::SKIPPED);

@@ -1,6 +1,4 @@
-//! The measuring processes, which are this program again, and what they ask of the scheduler.
-//!
-//! Unsafe lives here for one call of the C library that no crate in use wraps.
+//! The measuring processes, which are this program again.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +14,6 @@ use crate::job::Values;
 
 /// A measurement that takes longer has hung.
 const LONGEST: Duration = Duration::from_secs(60);
-const FIFO_PRIORITY: i32 = 40;
 
 /// A process that measures. It does not outlive this value.
 pub struct Process {
@@ -96,14 +93,6 @@ pub fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).with_context(|| format!("processor {cpu}"))
-}
-
-/// Asks for real-time scheduling of the calling thread, or gives it back; a wish that may be refused.
-pub fn real_time(yes: bool) {
-    let (policy, priority) = if yes { (libc::SCHED_FIFO, FIFO_PRIORITY) } else { (libc::SCHED_OTHER, 0) };
-    let param = libc::sched_param { sched_priority: priority };
-    // SAFETY: `param` is valid for the call, and 0 is the calling thread (sched_setscheduler(2)).
-    unsafe { libc::sched_setscheduler(0, policy, &param) };
 }
 
 /// The first two processors that this process may use.

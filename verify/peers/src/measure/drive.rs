@@ -11,7 +11,7 @@ use crate::clock::ticks;
 use crate::control::Control;
 use crate::job::{Drive, Job, Values};
 use crate::message::{self, Checker};
-use crate::process::{pin, real_time};
+use crate::process::pin;
 use crate::system::{Receiver, Sender};
 
 /// The sender looks at the clock once in so many messages.
@@ -41,18 +41,6 @@ fn begin(job: &Job, side: usize) -> Result<()> {
     pin(*job.cpus.get(side).context("a side")?)
 }
 
-/// Runs the clocked part under real-time scheduling, if that is asked for.
-fn clocked<T>(job: &Job, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    if job.fifo {
-        real_time(true);
-    }
-    let result = work();
-    if job.fifo {
-        real_time(false);
-    }
-    result
-}
-
 /// The sending side: `there` leads to the receiver, `back` comes from it.
 pub fn send<S: Sender, R: Receiver>(
     job: &Job,
@@ -63,12 +51,12 @@ pub fn send<S: Sender, R: Receiver>(
 ) -> Result<Values> {
     begin(job, 0)?;
     control.meet()?;
-    clocked(job, || match (job.drive, back) {
+    match (job.drive, back) {
         (Drive::Behind | Drive::CaughtUp, _) => stream(job, control, lag, there),
         (Drive::RoundTrip, Some(back)) => ping(job, control, there, back),
-        (Drive::OneWay { rate }, _) => pace(job, control, there, rate),
+        (Drive::OneWay { rate } | Drive::Woken { rate }, _) => pace(job, control, there, rate),
         (Drive::RoundTrip, None) => bail!("a round trip has a way back"),
-    })
+    }
 }
 
 /// The receiving side.
@@ -81,18 +69,19 @@ pub fn receive<S: Sender, R: Receiver>(
 ) -> Result<Values> {
     begin(job, 1)?;
     control.meet()?;
-    clocked(job, || match (job.drive, back) {
+    match (job.drive, back) {
         (Drive::Behind | Drive::CaughtUp, _) => drain(job, control, lag, there),
         (Drive::RoundTrip, Some(back)) => echo(job, control, there, back),
-        (Drive::OneWay { .. }, _) => observe(job, control, there),
+        (Drive::OneWay { .. } | Drive::Woken { .. }, _) => observe(job, control, there),
         (Drive::RoundTrip, None) => bail!("a round trip has a way back"),
-    })
+    }
 }
 
 fn stream<S: Sender>(job: &Job, control: &Control, lag: u64, sender: &mut S) -> Result<Values> {
     let mut writer = message::Writer::new(job.size)?;
     let interval = interval(lag);
-    // ORDER: Release, with the Acquire loads in `drain`; a message is ordered by its queue.
+    // ORDER: Release, with the Acquire loads in `drain`; messages are ordered by their queue.
+    control.total().store(job.warm_up + job.messages, Ordering::Release);
     let say = |sent: u64| control.sent().store(sent, Ordering::Release);
     for seq in 0..job.warm_up {
         sender.send(writer.message(seq))?;
@@ -104,9 +93,9 @@ fn stream<S: Sender>(job: &Job, control: &Control, lag: u64, sender: &mut S) -> 
     say(job.warm_up);
     control.wait_for(control.received(), job.warm_up)?;
     let limit = job.ticks(Duration::from_millis(job.limit_ms).as_nanos() as f64);
-    let begin = ticks();
     let mut seq = job.warm_up;
-    let end = job.warm_up + job.messages;
+    let mut end = job.warm_up + job.messages;
+    let begin = ticks();
     while seq < end {
         let pause = (seq + BETWEEN_LOOKS).min(end);
         while seq < pause {
@@ -116,21 +105,20 @@ fn stream<S: Sender>(job: &Job, control: &Control, lag: u64, sender: &mut S) -> 
                 say(seq);
             }
         }
-        if ticks() - begin > limit {
-            break;
+        if seq < end && ticks() - begin > limit {
+            // Said before the last messages are sent: a receiver that can only wait must not wait for more.
+            end = end.min(seq + BETWEEN_LOOKS);
+            control.total().store(end, Ordering::Release);
         }
     }
     let sent = ticks();
-    control.total().store(seq, Ordering::Release);
     say(u64::MAX);
-    // For a receiver that has everything, does not know it yet, and can only wait.
-    sender.send(writer.message(seq))?;
     // The receiver may need this side's files until it has everything.
-    control.wait_for(control.received(), seq)?;
+    control.wait_for(control.received(), end)?;
     Ok(values([
         ("begin", begin as f64),
         ("sent", sent as f64),
-        ("messages", (seq - job.warm_up) as f64),
+        ("messages", (end - job.warm_up) as f64),
     ]))
 }
 

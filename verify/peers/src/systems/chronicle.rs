@@ -52,16 +52,45 @@ impl<const MIB: u64, const CHECKSUMS: bool> Processes for Rolling<MIB, CHECKSUMS
     }
 }
 
+/// One segment, and a reader that sleeps as soon as there is nothing to read.
+pub struct Parked;
+
+pub struct ParkedReader(QueueReader);
+
+impl Processes for Parked {
+    type Sender = QueueWriter;
+    type Receiver = ParkedReader;
+
+    fn sender(place: &Place) -> Result<QueueWriter> {
+        OneSegment::<false>::sender(place)
+    }
+
+    fn receiver(place: &Place) -> Result<ParkedReader> {
+        Ok(ParkedReader(open(place, WaitStrategy::Park)?))
+    }
+}
+
+impl Receiver for ParkedReader {
+    fn poll(&mut self, most: u64, each: impl FnMut(&[u8])) -> Result<u64> {
+        self.0.wait(Some(PATIENCE))?;
+        self.0.poll(most, each)
+    }
+}
+
 fn path(place: &Place) -> PathBuf {
     place.directory.join("queue")
 }
 
 fn reader(place: &Place) -> Result<QueueReader> {
+    open(place, WaitStrategy::BusySpin)
+}
+
+fn open(place: &Place, strategy: WaitStrategy) -> Result<QueueReader> {
     if !Queue::wait_for(path(place), Some(PATIENCE))? {
         bail!("no queue was made");
     }
     let mut config = ReaderConfig::default();
-    config.wait_strategy = WaitStrategy::BusySpin;
+    config.wait_strategy = strategy;
     Ok(Queue::open_reader(path(place), config)?)
 }
 

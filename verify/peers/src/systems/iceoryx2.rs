@@ -1,6 +1,8 @@
 //! iceoryx2, publish-subscribe between processes: slices that messages are copied into, and samples of a
-//! fixed size that are loaned and written in place. Nothing overflows: the publisher waits.
+//! fixed size that are loaned and written in place. Nothing overflows; where there is no room the publisher tries
+//! again at once, which is faster than iceoryx2's own waiting.
 
+use std::hint::spin_loop;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,8 @@ use crate::system::{Place, Processes, Receiver, Sender};
 
 /// Messages that a subscriber has room for.
 const CAPACITY: usize = 1024;
+/// Some ten seconds of them.
+const TRIES: u64 = 1 << 26;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Messages are slices.
@@ -94,7 +98,7 @@ impl Processes for Slices {
         let publisher = service
             .publisher_builder()
             .initial_max_slice_len(place.size)
-            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .backpressure_strategy(BackpressureStrategy::DiscardData)
             .create()
             .map_err(|error| anyhow!("{error:?}"))?;
         await_subscriber(|| service.dynamic_config().number_of_subscribers())?;
@@ -123,7 +127,7 @@ impl<const N: usize> Processes for Loans<N> {
         let service = service!(node, [u8; N], place);
         let publisher = service
             .publisher_builder()
-            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .backpressure_strategy(BackpressureStrategy::DiscardData)
             .create()
             .map_err(|error| anyhow!("{error:?}"))?;
         await_subscriber(|| service.dynamic_config().number_of_subscribers())?;
@@ -143,28 +147,38 @@ impl<const N: usize> Processes for Loans<N> {
     }
 }
 
+/// Sends until the one subscriber has had room for it.
+#[inline(always)]
+fn until_delivered(mut send: impl FnMut() -> Result<usize>) -> Result<()> {
+    for _ in 0..TRIES {
+        if send()? == 1 {
+            return Ok(());
+        }
+        spin_loop();
+    }
+    bail!("the subscriber makes no room")
+}
+
 impl Sender for SliceSender {
     #[inline(always)]
     fn send(&mut self, message: &[u8]) -> Result<()> {
-        let sample = self.publisher.loan_slice_uninit(message.len());
-        let sample = sample.map_err(|error| anyhow!("{error:?}"))?.write_from_slice(message);
-        if sample.send().map_err(|error| anyhow!("{error:?}"))? != 1 {
-            bail!("a message was not delivered");
-        }
-        Ok(())
+        until_delivered(|| {
+            let sample = self.publisher.loan_slice_uninit(message.len());
+            let sample = sample.map_err(|error| anyhow!("{error:?}"))?.write_from_slice(message);
+            sample.send().map_err(|error| anyhow!("{error:?}"))
+        })
     }
 }
 
 impl<const N: usize> Sender for LoanSender<N> {
     #[inline(always)]
     fn send(&mut self, message: &[u8]) -> Result<()> {
-        let sample = self.publisher.loan_uninit().map_err(|error| anyhow!("{error:?}"))?;
         let message: &[u8; N] = message.try_into()?;
-        let sample = sample.write_payload(*message);
-        if sample.send().map_err(|error| anyhow!("{error:?}"))? != 1 {
-            bail!("a message was not delivered");
-        }
-        Ok(())
+        until_delivered(|| {
+            let sample = self.publisher.loan_uninit().map_err(|error| anyhow!("{error:?}"))?;
+            let sample = sample.write_payload(*message);
+            sample.send().map_err(|error| anyhow!("{error:?}"))
+        })
     }
 }
 

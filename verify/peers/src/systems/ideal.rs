@@ -20,6 +20,7 @@ use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::{AtomicU32, Clock, Park};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
+use crate::measure::scan::Rewind;
 use crate::system::{Place, Processes, Receiver, Sender};
 
 const WITH_SEQ: u32 = 1;
@@ -212,6 +213,14 @@ impl<const FEATURES: u32> Receiver for IdealReceiver<FEATURES> {
             count += 1;
         }
         Ok(count)
+    }
+}
+
+impl<const FEATURES: u32> Rewind for IdealReceiver<FEATURES> {
+    fn rewind(&mut self) -> Result<()> {
+        let words = &mut self.0;
+        (words.offset, words.seq, words.segment_end) = (0, 0, SEGMENT);
+        Ok(())
     }
 }
 

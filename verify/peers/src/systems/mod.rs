@@ -3,11 +3,12 @@
 #[cfg(feature = "aeron")]
 mod aeron;
 mod cache_line;
-mod chronicle;
+pub mod chronicle;
 mod copy;
 mod crossbeam;
+mod futex;
 mod iceoryx2;
-mod ideal;
+pub mod ideal;
 mod pipe;
 mod rtrb;
 mod socket;
@@ -47,7 +48,7 @@ const fn processes<S: Processes>(name: &'static str, what: &'static str) -> Entr
         name,
         what,
         sides: TWO,
-        takes_part: |_, _| true,
+        takes_part: |drive, _| !matches!(drive, Drive::Woken { .. }),
         warm_up_bytes: WARM_UP_BYTES,
         run: run_process::<S>,
     }
@@ -69,7 +70,7 @@ macro_rules! each_size {
     };
     ($shape:ident, $system:path, $name:expr, $what:expr, $size:expr) => {{
         use $system as System;
-        Entry { takes_part: |_, size| size == $size, ..$shape::<System<$size>>($name, $what) }
+        Entry { takes_part: |drive, size| size == $size && !matches!(drive, Drive::Woken { .. }), ..$shape::<System<$size>>($name, $what) }
     }};
 }
 
@@ -150,6 +151,14 @@ const LISTS: &[&[Entry]] = &[
         "threads, not persisted: ArrayQueue"
     ),
     &[
+        Entry {
+            takes_part: |drive, _| matches!(drive, Drive::Woken { .. }),
+            ..processes::<chronicle::Parked>("chronicle parked", "a reader that sleeps")
+        },
+        Entry {
+            takes_part: |drive, _| matches!(drive, Drive::Woken { .. }),
+            ..processes::<futex::Futex>("futex", "limit: a bare futex")
+        },
         Entry {
             name: "cache line",
             what: "limit: a number in a cache line",

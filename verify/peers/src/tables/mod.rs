@@ -1,23 +1,47 @@
 //! The tables, and how each is filled.
 
-mod streams;
-
-pub use streams::{LATENCY_SIZES, RATES, case};
+pub mod durable;
+pub mod singles;
+pub mod streams;
 
 use crate::bench::Bench;
 use crate::results::Results;
 
+/// How a table is filled.
+type Filler = (&'static str, fn(&Bench, &mut Results));
+
+const FILLERS: &[Filler] = &[
+    ("throughput", streams::throughput),
+    ("round-trip", streams::round_trip),
+    ("one-way", streams::one_way),
+    ("rolls", singles::rolls),
+    ("wake", singles::wake),
+    ("append", singles::append),
+    ("durable", durable::durable),
+    ("scan", singles::scan),
+    ("seek", singles::seek),
+    ("reopen", singles::reopen),
+    ("readers", singles::readers),
+];
+
 /// The names of all tables, in the order in which they are filled.
-pub const TABLES: &[&str] = &["throughput", "round-trip", "one-way"];
+pub const TABLES: &[&str] = &[
+    "throughput",
+    "round-trip",
+    "one-way",
+    "rolls",
+    "wake",
+    "append",
+    "durable",
+    "scan",
+    "seek",
+    "reopen",
+    "readers",
+];
 
 /// Fills the tables that are wanted.
 pub fn fill(bench: &Bench, results: &mut Results) {
-    let fillers: [(&str, fn(&Bench, &mut Results)); 3] = [
-        ("throughput", streams::throughput),
-        ("round-trip", streams::round_trip),
-        ("one-way", streams::one_way),
-    ];
-    for (name, fill) in fillers {
+    for (name, fill) in FILLERS {
         if bench.wants_table(name, TABLES) {
             fill(bench, results);
         }

@@ -17,7 +17,7 @@ pub fn case(drive: Drive, size: usize) -> String {
         Drive::Behind => format!("{size} B, reader behind"),
         Drive::CaughtUp => format!("{size} B, reader caught up"),
         Drive::RoundTrip => format!("{size} B"),
-        Drive::OneWay { rate } => format!("{size} B at {rate}/s"),
+        Drive::OneWay { rate } | Drive::Woken { rate } => format!("{size} B at {rate}/s"),
     }
 }
 

@@ -1,0 +1,150 @@
+//! What single operations cost one thread: an append, a read, and reading everything again.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use chronicle_std::{Queue, QueueReader, ReaderConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::job::Values;
+use crate::measure::cpu_ns_each;
+use crate::message::{Checker, Writer};
+use crate::process::pin;
+use crate::system::{Place, Processes, Receiver, Sender};
+use crate::systems::chronicle::OneSegment;
+use crate::systems::ideal::{self, Ideal};
+
+/// A receiver that can begin again.
+pub trait Rewind {
+    fn rewind(&mut self) -> Result<()>;
+}
+
+impl Rewind for QueueReader {
+    fn rewind(&mut self) -> Result<()> {
+        self.seek_to_start()?;
+        Ok(())
+    }
+}
+
+/// One run of one system.
+#[derive(Serialize, Deserialize)]
+pub struct Task {
+    pub system: String,
+    pub size: usize,
+    pub messages: u64,
+    pub directory: PathBuf,
+    pub cpu: usize,
+}
+
+type Run = fn(&Task) -> Result<Values>;
+
+/// The systems whose messages can be read again.
+pub const SCANNED: &[(&str, Run)] = &[
+    ("chronicle", scan::<OneSegment<false>>),
+    ("chronicle crc", scan::<OneSegment<true>>),
+    ("ideal full", scan::<Ideal<{ ideal::PLAIN }>>),
+    ("ideal full crc", scan::<Ideal<{ ideal::SEALED }>>),
+    ("ideal full lazy", scan::<Ideal<{ ideal::PLAIN_LAZY }>>),
+];
+
+pub fn run(task: &Task) -> Result<Values> {
+    let found = SCANNED.iter().find(|(name, _)| *name == task.system);
+    let (_, run) = found.with_context(|| format!("{} cannot be scanned", task.system))?;
+    pin(task.cpu)?;
+    let mut values = run(task)?;
+    if task.system.starts_with("chronicle") {
+        values.insert("commit_ns".to_owned(), commit(task)?);
+    }
+    Ok(values)
+}
+
+fn place(task: &Task, name: &str) -> Result<Place> {
+    let directory = task.directory.join(name);
+    std::fs::create_dir(&directory)?;
+    let messages = task.messages + warm_up(task);
+    Ok(Place { directory, size: task.size, messages })
+}
+
+/// More than Chronicle's first step of space, behind which it gets all of it.
+fn warm_up(task: &Task) -> u64 {
+    (2 << 20) / task.size as u64
+}
+
+fn scan<S: Processes>(task: &Task) -> Result<Values>
+where
+    S::Receiver: Rewind,
+{
+    let mut values = Values::new();
+    let mut note = |name: &str, value: f64| values.insert(name.to_owned(), value);
+    let count = task.messages;
+    let mut sender = S::sender(&place(task, "append")?)?;
+    let message = vec![7; task.size];
+    for _ in 0..warm_up(task) {
+        sender.send(&message)?;
+    }
+    let append = cpu_ns_each(count, || {
+        for _ in 0..count {
+            sender.send(black_box(&message))?;
+        }
+        Ok(())
+    })?;
+    note("append_ns", append);
+    drop(sender);
+
+    let place = place(task, "replay")?;
+    let mut sender = S::sender(&place)?;
+    let mut writer = Writer::new(task.size)?;
+    for seq in 0..count {
+        sender.send(writer.message(seq))?;
+    }
+    let mut receiver = S::receiver(&place)?;
+    let mut replay = || -> Result<f64> {
+        let mut checker = Checker::new(task.size);
+        let each = cpu_ns_each(count, || {
+            all(&mut receiver, count, |message| checker.check(message))
+        })?;
+        checker.finish()?;
+        receiver.rewind()?;
+        Ok(each)
+    };
+    note("first_replay_ns", replay()?);
+    let again = replay()?;
+    note("replay_ns", again);
+    note("replay_bytes_per_second", task.size as f64 / again * 1e9);
+    let next = cpu_ns_each(count, || {
+        all(&mut receiver, count, |message| {
+            black_box(message);
+        })
+    })?;
+    note("next_ns", next);
+    Ok(values)
+}
+
+/// Reads so many messages, all of which are there.
+fn all<R: Receiver>(receiver: &mut R, count: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
+    let mut read = 0;
+    while read < count {
+        match receiver.poll(count - read, &mut each)? {
+            0 => bail!("{read} of {count} messages are there"),
+            more => read += more,
+        }
+    }
+    Ok(())
+}
+
+/// What it costs a reader with a name to keep its place: reading and committing, less reading alone.
+fn commit(task: &Task) -> Result<f64> {
+    let mut config = ReaderConfig::default();
+    config.name = Some("peers".to_owned());
+    let mut reader = Queue::open_reader(task.directory.join("replay/queue"), config)?;
+    if reader.next()?.is_none() {
+        bail!("there is nothing to read");
+    }
+    cpu_ns_each(task.messages, || {
+        for _ in 0..task.messages {
+            reader.commit()?;
+        }
+        Ok(())
+    })
+}
