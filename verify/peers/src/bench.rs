@@ -93,7 +93,11 @@ impl Bench {
     }
 
     /// The systems that are wanted out of some.
-    pub fn wanted<'s>(&self, systems: impl IntoIterator<Item = &'s str>, tables: &[&str]) -> Vec<&'s str> {
+    pub fn wanted<'s>(
+        &self,
+        systems: impl IntoIterator<Item = &'s str>,
+        tables: &[&str],
+    ) -> Vec<&'s str> {
         let is_wanted = |system: &&str| match &self.only {
             Some(only) if !tables.contains(&only.as_str()) => system.contains(only.as_str()),
             _ => true,

@@ -8,16 +8,18 @@ mod clock;
 mod control;
 mod durable;
 mod job;
+mod machine;
 mod measure;
 mod message;
+mod plots;
 mod print;
 mod process;
 mod results;
 mod system;
 mod systems;
 mod tables;
+mod verdict;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +32,10 @@ use crate::measure::{appends, followers, reopen, rolls, scan, seek};
 use crate::results::Results;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask peers", about = "Chronicle beside other queues and the machine's limits")]
+#[command(
+    name = "cargo xtask peers",
+    about = "Chronicle beside other queues and the machine's limits"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -46,6 +51,15 @@ struct Arguments {
     /// How often everything is measured
     #[arg(long)]
     runs: Option<usize>,
+    /// Draw plots of what was measured
+    #[arg(long, value_name = "DIRECTORY")]
+    plots: Option<PathBuf>,
+    /// Seek in a log of 10 GiB
+    #[arg(long)]
+    long: bool,
+    /// Take precedence over everything else that runs here: for machines that are not quiet; needs root
+    #[arg(long)]
+    urgent: bool,
     /// Where queues are whose messages survive no reboot: files in memory
     #[arg(long, value_name = "DIRECTORY", default_value = "/dev/shm")]
     memory: PathBuf,
@@ -101,10 +115,19 @@ fn play(role: &str, task: &str) -> Result<()> {
 fn compare(arguments: &Arguments) -> Result<()> {
     systems::check_processor()?;
     if !clock::is_trusted() {
-        bail!("the processors' counters cannot be compared: the system does not use them as its clock");
+        bail!(
+            "the processors' counters cannot be compared: the system does not use them as its clock"
+        );
     }
     let mut scale = if arguments.quick { QUICK } else { FULL };
     scale.runs = arguments.runs.unwrap_or(scale.runs).max(1);
+    if arguments.long {
+        scale.seek_bytes = 10 << 30;
+    }
+    if arguments.urgent {
+        process::take_precedence()?;
+    }
+    std::fs::create_dir_all(&arguments.disk)?;
     let bench = Bench {
         scale,
         memory: arguments.memory.clone(),
@@ -113,11 +136,17 @@ fn compare(arguments: &Arguments) -> Result<()> {
         ticks_per_ns: clock::ticks_per_ns(),
         only: arguments.only.clone(),
     };
-    let mut results = Results::new(BTreeMap::new(), systems::SKIPPED);
+    let mut results = Results::new(machine::describe(&bench), systems::SKIPPED);
+    print::machine(&results);
     tables::fill(&bench, &mut results);
     print::print(&results);
+    results.demands = verdict::judge(&results);
+    verdict::print(&results.demands);
     if let Some(path) = &arguments.json {
         results.write_json(path)?;
+    }
+    if let Some(directory) = &arguments.plots {
+        plots::draw(&results, directory)?;
     }
     Ok(())
 }

@@ -2,6 +2,21 @@
 
 use crate::job::Values;
 use crate::results::{Cell, Results, median};
+use crate::systems;
+
+/// Prints what is measured on, and what is measured.
+pub fn machine(results: &Results) {
+    for (what, value) in &results.machine {
+        println!("{what:<20} {value}");
+    }
+    println!();
+    for (name, what) in systems::names() {
+        println!("{name:<20} {what}");
+    }
+    for (what, why) in &results.skipped {
+        println!("{what:<20} SKIPPED: {why}");
+    }
+}
 
 /// Prints every table with medians, and how far runs lie apart.
 pub fn print(results: &Results) {
@@ -70,7 +85,11 @@ fn spread(cell: &Cell, column: &str) -> String {
     let values = column_of(cell, column);
     let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if values.len() < 2 { String::new() } else { format!("[{}..{}]", number(lowest), number(highest)) }
+    if values.len() < 2 {
+        String::new()
+    } else {
+        format!("[{}..{}]", number(lowest), number(highest))
+    }
 }
 
 /// A number with three digits that count, and a letter for its size.

@@ -1,17 +1,20 @@
 //! The measuring processes, which are this program again.
 
-use std::io::Read;
+use std::fs;
+use std::io::{ErrorKind, Read};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, set_parent_process_death_signal, setpriority_process, setsid};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::Serialize;
 
 use crate::job::Values;
 
+/// As setpriority(2) and the autogroup count.
+const HIGHEST_PRIORITY: i32 = -20;
 /// A measurement that takes longer has hung.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -33,7 +36,7 @@ impl Process {
         Ok(Self { child, what })
     }
 
-    /// The process's number, to kill it by.
+    /// Ends it as `kill -9` does.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -86,6 +89,20 @@ pub fn finish(mut processes: Vec<Process>) -> Result<Values> {
 pub fn follow_parent() -> Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     Ok(())
+}
+
+/// Puts this process and those that it starts before all others that are not real-time: as one group, which
+/// is what counts where the system groups processes by session (sched(7), "The autogroup feature"), and one
+/// by one.
+pub fn take_precedence() -> Result<()> {
+    // Of a session of its own, so that nothing else of the user's is in the group. A process that leads its
+    // group of processes cannot leave it; then its session takes precedence as a whole.
+    let _ = setsid();
+    setpriority_process(None, HIGHEST_PRIORITY).context("--urgent")?;
+    match fs::write("/proc/self/autogroup", HIGHEST_PRIORITY.to_string()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).context("--urgent"),
+        _ => Ok(()),
+    }
 }
 
 /// Keeps the calling thread on a processor.

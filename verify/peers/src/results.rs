@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::job::Values;
+use crate::verdict::Row;
 
 /// Everything that one run of the program has found out.
 #[derive(Serialize)]
@@ -16,6 +17,8 @@ pub struct Results {
     /// What takes no part, and why.
     pub skipped: Vec<(String, String)>,
     pub cells: Vec<Cell>,
+    /// What is demanded, beside what was measured.
+    pub demands: Vec<Row>,
 }
 
 /// One system in one case of one table, measured several times.
@@ -34,11 +37,12 @@ pub struct Cell {
 impl Results {
     pub fn new(machine: BTreeMap<&'static str, String>, skipped: &[(&str, &str)]) -> Self {
         let skipped = skipped.iter().map(|(what, why)| ((*what).to_owned(), (*why).to_owned()));
-        Self { machine, skipped: skipped.collect(), cells: Vec::new() }
+        Self { machine, skipped: skipped.collect(), cells: Vec::new(), demands: Vec::new() }
     }
 
     pub fn cell(&self, table: &str, case: &str, system: &str) -> Option<&Cell> {
-        let is_it = |cell: &&Cell| cell.table == table && cell.case == case && cell.system == system;
+        let is_it =
+            |cell: &&Cell| cell.table == table && cell.case == case && cell.system == system;
         self.cells.iter().find(is_it).filter(|cell| cell.failed.is_none())
     }
 

@@ -5,6 +5,7 @@ mod catalogue;
 mod mutants;
 mod nightly;
 mod outside;
+mod peers;
 mod platforms;
 mod steps;
 mod tidy;
@@ -117,6 +118,13 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// Chronicle beside other queues and the machine's limits; `--help` says what can be asked for
+    #[command(disable_help_flag = true)]
+    Peers {
+        /// Handed on to the comparison
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The engine on the heap under Miri, with the nightly toolchain
     Miri,
     /// The engine on threads under the thread sanitizer, with the nightly toolchain
@@ -150,6 +158,7 @@ fn main() -> ExitCode {
         Command::Api { write, lists } => api::api(write, lists.as_deref()),
         Command::Platforms { long } => platforms::platforms(long),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
+        Command::Peers { arguments } => peers::peers(&arguments),
         Command::Miri => nightly::miri(),
         Command::ThreadSanitizer => nightly::thread_sanitizer(),
     };

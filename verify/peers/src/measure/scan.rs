@@ -101,9 +101,8 @@ where
     let mut receiver = S::receiver(&place)?;
     let mut replay = || -> Result<f64> {
         let mut checker = Checker::new(task.size);
-        let each = cpu_ns_each(count, || {
-            all(&mut receiver, count, |message| checker.check(message))
-        })?;
+        let each =
+            cpu_ns_each(count, || all(&mut receiver, count, |message| checker.check(message)))?;
         checker.finish()?;
         receiver.rewind()?;
         Ok(each)

@@ -24,7 +24,8 @@ struct Line(MmapRaw);
 
 impl Line {
     fn open(path: &Path) -> Result<Self> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         file.set_len(4096)?;
         Ok(Self(MmapOptions::new().len(4096).populate().map_raw(&file)?))
     }

@@ -195,7 +195,8 @@ impl<const FEATURES: u32> Receiver for IdealReceiver<FEATURES> {
             // SAFETY: the record lies inside the mapping, as just checked, and committed bytes do not
             // change.
             let message = unsafe { slice::from_raw_parts(words.payload(), length as usize) };
-            let seq = if FEATURES & WITH_SEQ != 0 { words.word(2).load(Ordering::Relaxed) } else { 0 };
+            let seq =
+                if FEATURES & WITH_SEQ != 0 { words.word(2).load(Ordering::Relaxed) } else { 0 };
             if FEATURES & WITH_SEQ != 0 {
                 if seq != words.seq {
                     bail!("record {} has number {seq}", words.seq);
@@ -259,6 +260,8 @@ fn short(seq: u64, time: u64, message: &[u8]) -> u32 {
 /// Whether this processor can run the ideal queue.
 pub fn check_processor() -> Result<()> {
     #[cfg(target_arch = "x86_64")]
-    std::is_x86_feature_detected!("sse4.2").then_some(()).context("the ideal queue needs SSE4.2")?;
+    std::is_x86_feature_detected!("sse4.2")
+        .then_some(())
+        .context("the ideal queue needs SSE4.2")?;
     Ok(())
 }

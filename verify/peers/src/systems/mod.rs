@@ -70,7 +70,10 @@ macro_rules! each_size {
     };
     ($shape:ident, $system:path, $name:expr, $what:expr, $size:expr) => {{
         use $system as System;
-        Entry { takes_part: |drive, size| size == $size && !matches!(drive, Drive::Woken { .. }), ..$shape::<System<$size>>($name, $what) }
+        Entry {
+            takes_part: |drive, size| size == $size && !matches!(drive, Drive::Woken { .. }),
+            ..$shape::<System<$size>>($name, $what)
+        }
     }};
 }
 
@@ -190,6 +193,14 @@ pub const SKIPPED: &[(&str, &str)] = &[
     ("aeron", "built without: needs cmake 3.30, a C compiler and libclang"),
 ];
 
+/// The names of all systems, and what each is.
+pub fn names() -> Vec<(&'static str, &'static str)> {
+    let entries = LISTS.iter().flat_map(|list| list.iter());
+    let mut names: Vec<_> = entries.map(|entry| (entry.name, entry.what)).collect();
+    names.dedup();
+    names
+}
+
 /// Runs one side of a job; called in the process that plays it.
 pub fn run(side: Side, job: &Job) -> Result<Values> {
     let entry = taking_part(job.drive, job.size).find(|entry| entry.name == job.system);
@@ -242,8 +253,8 @@ fn run_threads<S: Threads>(_: Side, job: &Job) -> Result<Values> {
     let (mut back_sender, mut back_receiver) = S::pair(&Place::new(job, "back"))?;
     thread::scope(|scope| {
         let control = &control;
-        let receiving = scope
-            .spawn(move || receive(job, control, lag, &mut receiver, Some(&mut back_sender)));
+        let receiving =
+            scope.spawn(move || receive(job, control, lag, &mut receiver, Some(&mut back_sender)));
         let mut values = send(job, control, lag, &mut sender, Some(&mut back_receiver))?;
         let received = receiving.join().map_err(|_| anyhow!("the receiving thread panicked"))?;
         values.extend(received?);
