@@ -139,6 +139,9 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let mut results = Results::new(machine::describe(&bench), systems::SKIPPED);
     print::machine(&results);
     tables::fill(&bench, &mut results);
+    if results.cells.is_empty() {
+        bail!("no table and no system is called that");
+    }
     print::print(&results);
     results.demands = verdict::judge(&results);
     verdict::print(&results.demands);

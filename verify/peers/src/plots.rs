@@ -25,9 +25,10 @@ const SHOWN: [(&str, &str, RGBColor); 10] = [
     ("pipe", "pipe", RGBColor(227, 119, 194)),
 ];
 const SIZE: (u32, u32) = (900, 540);
-/// Percentiles as they are called in the results, and how many of so many are slower.
+/// Percentiles as they are called in the results, and where they are on their axis: one decade apart, but
+/// for the first.
 const PERCENTILES: [(&str, f64); 5] =
-    [("p50", 2.0), ("p90", 10.0), ("p99", 100.0), ("p99.9", 1e3), ("p99.99", 1e4)];
+    [("p50", 1.0), ("p90", 10.0), ("p99", 100.0), ("p99.9", 1e3), ("p99.99", 1e4)];
 
 /// A line of a plot.
 struct Line {
@@ -40,6 +41,8 @@ struct Line {
 struct Axis {
     name: &'static str,
     range: (f64, f64),
+    /// Lines and labels are at powers of this.
+    base: f64,
     label: fn(f64) -> String,
 }
 
@@ -72,11 +75,26 @@ fn throughput(results: &Results, directory: &Path) -> Result<()> {
         };
         SIZES.iter().filter_map(point).collect()
     });
-    let x =
-        Axis { name: "bytes of a message", range: (64.0, 16384.0), label: |x| format!("{x:.0}") };
-    let y = Axis { name: "GB/s of payload", range: (0.01, 30.0), label: |y| format!("{y}") };
+    let x = Axis {
+        name: "bytes of a message",
+        range: (64.0, 16384.0),
+        base: 4.0,
+        label: |x| format!("{x:.0}"),
+    };
+    let y = Axis {
+        name: "GB/s of payload",
+        range: (0.01, 30.0),
+        base: 10.0,
+        label: |y| format!("{y}"),
+    };
     let title = "Throughput, one writer and one reader that is behind";
-    plot(&directory.join("throughput.svg"), title, &x, &y, &lines)
+    plot(
+        &directory.join("throughput.svg"),
+        title,
+        [&x, &y],
+        SeriesLabelPosition::LowerRight,
+        &lines,
+    )
 }
 
 fn percentiles(
@@ -86,18 +104,19 @@ fn percentiles(
     path: &Path,
 ) -> Result<()> {
     let lines = lines(|system| {
-        let point = |(name, slower): &(&str, f64)| {
-            Some((*slower, results.median(table, &case(drive, 64), system, name)?))
+        let point = |(name, at): &(&str, f64)| {
+            Some((*at, results.median(table, &case(drive, 64), system, name)?))
         };
         PERCENTILES.iter().filter_map(point).collect()
     });
     let label = |x: f64| {
-        let named = PERCENTILES.iter().find(|(_, slower)| (slower / x - 1.0).abs() < 0.01);
+        let named = PERCENTILES.iter().find(|(_, at)| (at / x - 1.0).abs() < 0.01);
         named.map_or(String::new(), |(name, _)| (*name).to_owned())
     };
-    let x = Axis { name: "percentile", range: (2.0, 1e4), label };
-    let y = Axis { name: "nanoseconds", range: (100.0, 1e7), label: |y| format!("{y:.0}") };
-    plot(path, title, &x, &y, &lines)
+    let x = Axis { name: "percentile", range: (1.0, 1e4), base: 10.0, label };
+    let y =
+        Axis { name: "nanoseconds", range: (100.0, 1e7), base: 10.0, label: |y| format!("{y:.0}") };
+    plot(path, title, [&x, &y], SeriesLabelPosition::UpperLeft, &lines)
 }
 
 fn lines(points: impl Fn(&str) -> Vec<(f64, f64)>) -> Vec<Line> {
@@ -106,7 +125,13 @@ fn lines(points: impl Fn(&str) -> Vec<(f64, f64)>) -> Vec<Line> {
 }
 
 /// Draws lines over two logarithmic axes; nothing if there are none.
-fn plot(path: &Path, title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Result<()> {
+fn plot(
+    path: &Path,
+    title: &str,
+    [x, y]: [&Axis; 2],
+    legend: SeriesLabelPosition,
+    lines: &[Line],
+) -> Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -116,9 +141,13 @@ fn plot(path: &Path, title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Result<
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))
         .margin(12)
+        .margin_right(36)
         .x_label_area_size(44)
         .y_label_area_size(72)
-        .build_cartesian_2d((x.range.0..x.range.1).log_scale(), (y.range.0..y.range.1).log_scale())
+        .build_cartesian_2d(
+            (x.range.0..x.range.1).log_scale().base(x.base),
+            (y.range.0..y.range.1).log_scale(),
+        )
         .map_err(|error| failed(&error))?;
     chart
         .configure_mesh()
@@ -140,6 +169,7 @@ fn plot(path: &Path, title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> Result<
     }
     chart
         .configure_series_labels()
+        .position(legend)
         .background_style(WHITE.mix(0.85))
         .border_style(RGBColor(200, 200, 200))
         .draw()

@@ -156,7 +156,7 @@ impl<const FEATURES: u32> Sender for IdealSender<FEATURES> {
         // until it is committed.
         unsafe { words.payload().copy_from_nonoverlapping(message.as_ptr(), message.len()) };
         let crc = if FEATURES & WITH_CRC != 0 { checksum(seq, time, message) } else { 0 };
-        let commit = message.len() as u64 + 1 | u64::from(crc) << 32;
+        let commit = (message.len() as u64 + 1) | (u64::from(crc) << 32);
         // ORDER: Release, with the Acquire fence in `poll`.
         words.word(0).store(commit, Ordering::Release);
         words.offset += record;

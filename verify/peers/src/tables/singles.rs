@@ -34,9 +34,10 @@ pub fn wake(bench: &Bench, results: &mut Results) {
 }
 
 pub fn append(bench: &Bench, results: &mut Results) {
+    let names = bench.wanted(["chronicle crc"], TABLES);
     say("append");
     for (case, on_disk) in [("in memory", false), ("on disk", true)] {
-        results.interleave("append", case, &["chronicle crc"], bench.scale.runs, |_| {
+        results.interleave("append", case, &names, bench.scale.runs, |_| {
             let scratch = if on_disk { bench.disk_scratch() } else { bench.scratch() }?;
             let task = appends::Task {
                 size: 64,
@@ -68,8 +69,9 @@ pub fn scan(bench: &Bench, results: &mut Results) {
 }
 
 pub fn rolls(bench: &Bench, results: &mut Results) {
+    let names = bench.wanted(["chronicle"], TABLES);
     say("rolls");
-    results.interleave("rolls", "one append", &["chronicle"], bench.scale.runs, |_| {
+    results.interleave("rolls", "one append", &names, bench.scale.runs, |_| {
         let scratch = bench.scratch()?;
         let task = rolls::Task {
             rate: ROLL_RATE,
@@ -89,6 +91,10 @@ pub fn rolls(bench: &Bench, results: &mut Results) {
 }
 
 pub fn seek(bench: &Bench, results: &mut Results) {
+    let names = bench.wanted(["chronicle crc"], TABLES);
+    if names.is_empty() {
+        return;
+    }
     say("seek");
     // One log for all runs: it takes longest to make.
     let made = bench.disk_scratch().and_then(|scratch| {
@@ -103,17 +109,18 @@ pub fn seek(bench: &Bench, results: &mut Results) {
         Ok((scratch, task))
     });
     let case = format!("{} MiB", bench.scale.seek_bytes >> 20);
-    results.interleave("seek", &case, &["chronicle crc"], bench.scale.runs, |_| match &made {
+    results.interleave("seek", &case, &names, bench.scale.runs, |_| match &made {
         Ok((_, task)) => bench.single("seek", task),
         Err(error) => bail!("{error:#}"),
     });
 }
 
 pub fn reopen(bench: &Bench, results: &mut Results) {
+    let names = bench.wanted(["chronicle crc"], TABLES);
     for segments in [0, 4] {
         let case = format!("{} MiB", (segments + 1) * 128);
         say(format_args!("reopen, {case}"));
-        results.interleave("reopen", &case, &["chronicle crc"], bench.scale.runs, |_| {
+        results.interleave("reopen", &case, &names, bench.scale.runs, |_| {
             let scratch = bench.scratch()?;
             let task = reopen::Task { queue: scratch.path().join("queue"), segments };
             let mut writer = Process::start("victim", &task)?;
@@ -129,9 +136,10 @@ pub fn reopen(bench: &Bench, results: &mut Results) {
 }
 
 pub fn readers(bench: &Bench, results: &mut Results) {
-    for count in READERS {
-        say(format_args!("readers, {count}"));
+    if bench.wanted(["chronicle"], TABLES).is_empty() {
+        return;
     }
+    say("readers");
     let cases = READERS.map(|count| count.to_string());
     let names: Vec<&str> = cases.iter().map(String::as_str).collect();
     // The numbers of readers are what is compared here, so they take the systems' place.
