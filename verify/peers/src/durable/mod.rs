@@ -37,7 +37,8 @@ type Open = fn(&Path) -> Result<Box<dyn Log>>;
 
 /// The logs by name.
 pub const LOGS: &[(&str, Open)] = &[
-    ("raw", raw::open),
+    ("raw", raw::open_allocated),
+    ("raw zeroed", raw::open_zeroed),
     ("chronicle flush", chronicle::open_flushed),
     ("chronicle group", chronicle::open_grouped),
     ("raft-engine", raft_engine::open),

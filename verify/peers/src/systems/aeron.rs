@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::hint::spin_loop;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,7 +94,9 @@ fn notice(place: &Place) -> PathBuf {
 }
 
 fn launch(place: &Place) -> Result<EmbeddedDriver> {
+    let directory = CString::new(place.directory.join("aeron").as_os_str().as_bytes())?;
     let driver = EmbeddedDriver::launch_with(|context| {
+        context.set_dir(&directory)?;
         context.set_threading_mode(aeron_threading_mode_enum::AERON_THREADING_MODE_SHARED)?;
         context.set_shared_idle_strategy(c"sleeping")?;
         context.set_shared_idle_strategy_init_args(c"100us")?;
