@@ -48,6 +48,19 @@ impl Process {
         self.child.stdout.as_mut().context("it has no output")
     }
 
+    /// Says where each of its threads is, for whoever looks why a measurement failed (proc_pid_wchan(5),
+    /// proc_pid_syscall(5)).
+    fn tell_where(&self) {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else { return };
+        for thread in threads.flatten() {
+            let read =
+                |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+            let (name, place, call) = (read("comm"), read("wchan"), read("syscall"));
+            let (name, call) = (name.trim(), call.trim());
+            eprintln!("peers: {}: thread {name} is in {place}, system call {call}", self.what);
+        }
+    }
+
     fn result(&mut self) -> Result<Values> {
         let mut text = String::new();
         self.output()?.read_to_string(&mut text)?;
@@ -72,12 +85,16 @@ pub fn finish(mut processes: Vec<Process>) -> Result<Values> {
         for mut process in processes {
             match process.child.try_wait()? {
                 Some(status) if status.success() => values.extend(process.result()?),
-                Some(status) => bail!("{}: {status}", process.what),
+                Some(status) => {
+                    running.iter().for_each(Process::tell_where);
+                    bail!("{}: {status}", process.what);
+                }
                 None => running.push(process),
             }
         }
         processes = running;
         if since.elapsed() > LONGEST {
+            processes.iter().for_each(Process::tell_where);
             bail!("it hangs");
         }
         thread::sleep(Duration::from_millis(2));

@@ -1,7 +1,7 @@
 //! The ideal queue: what a mapped file, one writer and one reader cost if nothing else is asked for. It
 //! recovers nothing, rolls into memory that is mapped already, and wakes nobody. Each feature that
-//! Chronicle has can be switched on, with Chronicle's own record size, clock and look for sleepers, so that
-//! what is left between the two is what the rest of Chronicle costs.
+//! Chronicle has can be switched on, with Chronicle's own record size, counter and look for sleepers, so
+//! that what is left between the two is what the rest of Chronicle costs.
 //!
 //! Unsafe lives here because records are stored to and read from a mapped file.
 #![allow(clippy::disallowed_types, reason = "a bare queue of its own, to measure against")]
@@ -23,6 +23,9 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use crate::measure::scan::Rewind;
 use crate::system::{Place, Processes, Receiver, Sender};
 
+/// Between two looks at the clock the processor's counter says how late it is, as in Chronicle.
+const SPAN_NS: u64 = 1_000_000;
+const CALIBRATION: Duration = Duration::from_millis(5);
 const WITH_SEQ: u32 = 1;
 const WITH_TIME: u32 = 2;
 const WITH_WAKE: u32 = 4;
@@ -58,8 +61,43 @@ struct Words {
 
 pub struct IdealSender<const FEATURES: u32> {
     words: Words,
-    clock: LinuxClock,
+    stamps: Stamps,
     barrier: Barrier,
+}
+
+/// Time stamps: the wall clock once a millisecond, and the processor's counter in between, where Chronicle
+/// would use it too.
+struct Stamps {
+    clock: LinuxClock,
+    ticks: u64,
+    wall_ns: u64,
+    /// Nanoseconds of a tick in fractions of 2^32.
+    rate: u64,
+    span: u64,
+}
+
+impl Stamps {
+    fn new() -> Self {
+        let clock = LinuxClock::new();
+        let (begin_ticks, begin_ns) = (clock.ticks().unwrap_or(0), clock.wall_ns());
+        thread::sleep(CALIBRATION);
+        let (ticks, wall_ns) = (clock.ticks().unwrap_or(0), clock.wall_ns());
+        let elapsed = (wall_ns - begin_ns) << 32;
+        let rate = elapsed.checked_div(ticks - begin_ticks).unwrap_or(0);
+        let span = (SPAN_NS << 32).checked_div(rate).unwrap_or(0);
+        Self { clock, ticks, wall_ns, rate, span }
+    }
+
+    #[inline(always)]
+    fn now(&mut self) -> u64 {
+        let Some(ticks) = self.clock.ticks() else { return self.clock.wall_ns() };
+        let since = ticks.wrapping_sub(self.ticks);
+        if since >= self.span {
+            (self.ticks, self.wall_ns) = (ticks, self.clock.wall_ns());
+            return self.wall_ns;
+        }
+        self.wall_ns + ((since * self.rate) >> 32)
+    }
 }
 
 pub struct IdealReceiver<const FEATURES: u32>(Words);
@@ -76,7 +114,7 @@ impl<const FEATURES: u32> Processes for Ideal<FEATURES> {
         File::create(place.directory.join("notify"))?.set_len(4096)?;
         let words = Words::open(&file, place, Advice::PopulateWrite)?;
         fs::rename(&new, place.directory.join("queue"))?;
-        Ok(IdealSender { words, clock: LinuxClock::new(), barrier: LinuxPark::new().enlist() })
+        Ok(IdealSender { words, stamps: Stamps::new(), barrier: LinuxPark::new().enlist() })
     }
 
     fn receiver(place: &Place) -> Result<Self::Receiver> {
@@ -142,7 +180,7 @@ impl<const FEATURES: u32> Sender for IdealSender<FEATURES> {
             bail!("the ideal queue is full");
         }
         let seq = if FEATURES & WITH_SEQ != 0 { words.seq } else { 0 };
-        let time = if FEATURES & WITH_TIME != 0 { self.clock.wall_ns() } else { 0 };
+        let time = if FEATURES & WITH_TIME != 0 { self.stamps.now() } else { 0 };
         if FEATURES & WITH_SEQ != 0 {
             // ORDER: Relaxed, carried by the Release store of the commit word, as is the payload.
             words.word(1).store(1, Ordering::Relaxed);

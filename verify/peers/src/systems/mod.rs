@@ -98,7 +98,10 @@ const LISTS: &[&[Entry]] = &[
         },
         processes::<ideal::Ideal<{ ideal::BARE }>>("ideal", "a bare queue of a hundred lines"),
         processes::<ideal::Ideal<{ ideal::SEQ }>>("ideal +seq", "with sequence number"),
-        processes::<ideal::Ideal<{ ideal::SEQ_TIME }>>("ideal +time", "and with Chronicle's clock"),
+        processes::<ideal::Ideal<{ ideal::SEQ_TIME }>>(
+            "ideal +time",
+            "and with time stamps from the counter, as Chronicle's",
+        ),
         processes::<ideal::Ideal<{ ideal::SEQ_TIME_WAKE }>>(
             "ideal +wake",
             "and with Chronicle's look for sleepers",
