@@ -81,15 +81,25 @@ impl Clock for LinuxClock {
 
     #[inline]
     fn ticks(&self) -> Option<u64> {
-        #[cfg(target_arch = "x86_64")]
-        if self.counts {
-            // SAFETY: every processor of this architecture has the instruction. A process that has
-            // forbidden it to itself (`PR_SET_TSC`) cannot read the kernel's clock any more either,
-            // which executes it for this clock source.
-            return Some(unsafe { core::arch::x86_64::_rdtsc() });
-        }
-        None
+        if self.counts { counter() } else { None }
     }
+}
+
+/// The time stamp counter.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn counter() -> Option<u64> {
+    // SAFETY: every processor of this architecture has the instruction. A process that has forbidden it
+    // to itself (`PR_SET_TSC`) cannot read the kernel's clock any more either, which executes it for
+    // this clock source.
+    Some(unsafe { core::arch::x86_64::_rdtsc() })
+}
+
+/// Other architectures have none that is cheaper to read than the clock.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn counter() -> Option<u64> {
+    None
 }
 
 #[inline]
