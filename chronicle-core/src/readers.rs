@@ -8,8 +8,8 @@ use chronicle_format::{
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::Record;
 use chronicle_sync::{
-    Durability, Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage, Storage,
-    slots,
+    Checksum, Durability, Error as _, ErrorKind, Platform, Region, RegionExt, RegionMutExt, Stage,
+    Storage, slots,
 };
 
 use crate::Result;
@@ -21,6 +21,7 @@ pub struct Registration<P: Platform> {
     name: ReaderName,
     region: <P::Storage as Storage>::Map,
     slot: ReaderSlot,
+    checksum: Checksum,
     _lock: <P::Storage as Storage>::Guard,
 }
 
@@ -72,7 +73,8 @@ impl<P: Platform> Registration<P> {
         };
         check(&region, queue_id, &object)?;
         let slot = load(&region, &object)?;
-        Ok((Self { name: name.clone(), region, slot, _lock: lock }, is_new))
+        let checksum = Checksum::detect();
+        Ok((Self { name: name.clone(), region, slot, checksum, _lock: lock }, is_new))
     }
 
     /// The name.
@@ -125,7 +127,7 @@ impl<P: Platform> Registration<P> {
             last_crc: last.crc,
         };
         // The file's size was checked, so the slots lie inside.
-        let _ = slots::store_in(&self.region, READER_SLOTS, &self.slot);
+        let _ = slots::store_in(&self.region, READER_SLOTS, &self.slot, self.checksum);
     }
 }
 
@@ -166,7 +168,7 @@ fn register<P: Platform>(
         last_timestamp_ns: last.map_or(0, |last| last.timestamp_ns),
         last_crc: last.map_or(0, |last| last.crc),
     };
-    let _ = slots::store_in(&staged, READER_SLOTS, &slot);
+    let _ = slots::store_in(&staged, READER_SLOTS, &slot, Checksum::portable());
     let synced = storage.sync_staged(&staged);
     synced.map_err(Error::platform(object.clone(), Operation::Sync))?;
     let region = match storage.publish(staged) {

@@ -62,6 +62,7 @@ impl Cursor {
 /// it is a user's.
 ///
 /// The same rules hold for a reader and for a recovering writer.
+#[inline(always)]
 pub(crate) fn step<R: Region>(
     region: &R,
     sealing: Sealing,

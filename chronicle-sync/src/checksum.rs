@@ -3,7 +3,10 @@
 //! Unsafe lives here because an instruction that the processor may lack is called: which one is used
 //! is found out once, by [`Checksum::detect`].
 
-use chronicle_format::{CrcState, RecordHeader};
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use chronicle_format::{CrcState, ReaderSlot, RecordHeader};
 
 use crate::mutation::{Mutant, seeded};
 use crate::primitive::{AtomicU64, Ordering};
@@ -17,7 +20,7 @@ enum Kind {
     Table,
     #[cfg(target_arch = "x86_64")]
     #[cfg_attr(miri, allow(dead_code, reason = "only made where CPUID can be asked"))]
-    Sse42,
+    X86,
     #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
     Arm,
 }
@@ -32,16 +35,17 @@ impl Checksum {
         // Miri cannot run the CPUID instruction.
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
-            const SSE42: u32 = 1 << 20;
+            // Intel SDM volume 2A, CPUID leaf 1, ECX: SSE4.2 and PCLMULQDQ. All processors since 2010
+            // have both.
+            const NEEDED: u32 = 1 << 20 | 1 << 1;
             #[allow(
                 unused_unsafe,
                 reason = "a safe function only for newer compilers than the oldest"
             )]
             // SAFETY: every x86-64 processor has the instruction and its leaf 1.
             let leaf = unsafe { core::arch::x86_64::__cpuid(1) };
-            // Intel SDM volume 2A, CPUID leaf 1: ECX bit 20.
-            if leaf.ecx & SSE42 != 0 {
-                return Self(Kind::Sse42);
+            if leaf.ecx & NEEDED == NEEDED {
+                return Self(Kind::X86);
             }
         }
         #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
@@ -63,10 +67,11 @@ impl Checksum {
         match self.0 {
             Kind::Table => header.crc(seed, payload),
             #[cfg(target_arch = "x86_64")]
-            Kind::Sse42 => {
+            Kind::X86 => {
                 let header = header_words(header, payload.len() as u64);
-                // SAFETY: `detect` makes this kind only where CPUID reports SSE4.2.
-                !unsafe { sse42(seed.register(), header, payload) }
+                let (words, rest) = payload.as_chunks();
+                // SAFETY: `detect` makes this kind only where CPUID reports the instructions.
+                !unsafe { x86::plain(seed.register(), header, words, rest) }
             }
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
             Kind::Arm => {
@@ -74,6 +79,22 @@ impl Checksum {
                 // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
                 !unsafe { arm(seed.register(), header, payload) }
             }
+        }
+    }
+
+    /// The checksum of a reader's position, equal to [`ReaderSlot::crc`].
+    #[inline]
+    #[must_use]
+    pub(crate) fn reader_slot(self, words: &[u64; ReaderSlot::WORDS]) -> u32 {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86 => {
+                let [whole @ .., last] = words;
+                let last = (*last as u32).to_le_bytes();
+                // SAFETY: as in `record`.
+                !unsafe { x86::words(u32::MAX, whole, &last) }
+            }
+            _ => ReaderSlot::crc(words),
         }
     }
 
@@ -98,7 +119,7 @@ impl Checksum {
             Kind::Table => table_shared(register, header, words, rest),
             // SAFETY: as in `record`.
             #[cfg(target_arch = "x86_64")]
-            Kind::Sse42 => !unsafe { sse42_shared(register, header, words, rest) },
+            Kind::X86 => !unsafe { x86::shared(register, header, words, rest) },
             // SAFETY: as in `record`.
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
             Kind::Arm => !unsafe { arm_shared(register, header, words, rest) },
@@ -134,52 +155,6 @@ fn table_shared(register: u32, header: [u64; 4], words: &[AtomicU64], rest: &[u8
     state.update(rest).finish()
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-fn sse42(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
-    use core::arch::x86_64::_mm_crc32_u64;
-    let mut crc = u64::from(register);
-    for word in header {
-        crc = _mm_crc32_u64(crc, word);
-    }
-    let (words, rest) = payload.as_chunks::<8>();
-    for word in words {
-        crc = _mm_crc32_u64(crc, u64::from_le_bytes(*word));
-    }
-    sse42_rest(crc as u32, rest)
-}
-
-/// Of its own, because the two loops become different machine code: an append is a few instructions.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-fn sse42_shared(register: u32, header: [u64; 4], words: &[AtomicU64], rest: &[u8]) -> u32 {
-    use core::arch::x86_64::_mm_crc32_u64;
-    let mut crc = u64::from(register);
-    for word in header {
-        crc = _mm_crc32_u64(crc, word);
-    }
-    for word in words {
-        crc = _mm_crc32_u64(crc, load(word));
-    }
-    sse42_rest(crc as u32, rest)
-}
-
-/// The bytes behind the last whole word.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-#[inline]
-fn sse42_rest(mut crc: u32, mut rest: &[u8]) -> u32 {
-    use core::arch::x86_64::{_mm_crc32_u8, _mm_crc32_u32};
-    if let Some((half, tail)) = rest.split_first_chunk::<4>() {
-        crc = _mm_crc32_u32(crc, u32::from_le_bytes(*half));
-        rest = tail;
-    }
-    for &byte in rest {
-        crc = _mm_crc32_u8(crc, byte);
-    }
-    crc
-}
-
 #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
 #[target_feature(enable = "crc")]
 fn arm(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
@@ -207,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_instruction_and_the_table_agree_on_every_length() {
-        let payload: [u8; 300] = core::array::from_fn(|i| (i * 131 + 7) as u8);
+        let payload: [u8; 2100] = core::array::from_fn(|i| (i * 131 + 7) as u8);
         let header = RecordHeader {
             type_id: TypeId::DEFAULT,
             flags: RecordFlags::empty(),
@@ -217,7 +192,7 @@ mod tests {
         };
         let seed = record_seed(0xfeed_beef);
         // What is behind the payload in its last word does not count.
-        let words: [AtomicU64; 38] = core::array::from_fn(|i| {
+        let words: [AtomicU64; 263] = core::array::from_fn(|i| {
             let bytes = core::array::from_fn(|j| payload.get(i * 8 + j).copied().unwrap_or(0xa5));
             AtomicU64::new(u64::from_le_bytes(bytes))
         });
@@ -230,6 +205,14 @@ mod tests {
                 let shared = checksum.shared_record(seed, &header, length as u32, &words);
                 assert_eq!(shared, table, "{length} bytes in words");
             }
+        }
+    }
+
+    #[test]
+    fn the_checksum_of_a_position_is_that_of_the_format() {
+        let words = core::array::from_fn(|i| (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for checksum in [Checksum::portable(), Checksum::detect()] {
+            assert_eq!(checksum.reader_slot(&words), ReaderSlot::crc(&words));
         }
     }
 }

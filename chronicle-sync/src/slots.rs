@@ -3,6 +3,8 @@
 
 use chronicle_format::ReaderSlot;
 
+#[cfg(not(chronicle_loom))]
+use crate::checksum::Checksum;
 use crate::mutation::{Mutant, seeded};
 #[cfg(not(chronicle_loom))]
 use crate::platform::{Region, RegionMut};
@@ -16,13 +18,22 @@ const TRIES: u32 = 100;
 /// Stores a position into the slot that does not hold the newest one. Only one thread may write.
 pub fn store(slots: [[&AtomicU64; WORDS]; 2], slot: &ReaderSlot) {
     let [even, odd] = slots;
-    let first = slot.generation.is_multiple_of(2) || seeded(Mutant::SlotsAlwaysFirst);
-    let mut words = slot.words();
-    let crc = ReaderSlot::crc(&words);
-    if let Some(tail) = words.last_mut() {
+    put(if is_even(slot) { even } else { odd }, slot, ReaderSlot::crc);
+}
+
+/// Whether a position belongs into the first of the two slots.
+fn is_even(slot: &ReaderSlot) -> bool {
+    slot.generation.is_multiple_of(2) || seeded(Mutant::SlotsAlwaysFirst)
+}
+
+#[inline]
+fn put(words: [&AtomicU64; WORDS], slot: &ReaderSlot, checksum: impl FnOnce(&[u64; WORDS]) -> u32) {
+    let mut values = slot.words();
+    let crc = checksum(&values);
+    if let Some(tail) = values.last_mut() {
         *tail |= u64::from(crc) << 32;
     }
-    for (word, value) in (if first { even } else { odd }).into_iter().zip(words) {
+    for (word, value) in words.into_iter().zip(values) {
         // ORDER: Relaxed: a mixture of two states fails its checksum, whatever the order.
         word.store(value, Ordering::Relaxed);
     }
@@ -52,18 +63,21 @@ pub fn load(slots: [[ReadU64<'_>; WORDS]; 2]) -> Result<Option<ReaderSlot>, ()> 
     last
 }
 
-/// [`store`] into the slots at these offsets of a region; `None` if they do not lie inside.
+/// [`store`] into the slots at these offsets of a region; `None` if the one that is due does not lie inside.
 #[cfg(not(chronicle_loom))]
-pub fn store_in<R: RegionMut>(region: &R, at: [usize; 2], slot: &ReaderSlot) -> Option<()> {
-    let words = |start: usize| -> Option<[&AtomicU64; WORDS]> {
-        let mut words = [region.word_u64(start as u64)?; WORDS];
-        for (i, word) in words.iter_mut().enumerate() {
-            *word = region.word_u64((start + i * 8) as u64)?;
-        }
-        Some(words)
-    };
-    let [first, second] = at;
-    store([words(first)?, words(second)?], slot);
+pub fn store_in<R: RegionMut>(
+    region: &R,
+    at: [usize; 2],
+    slot: &ReaderSlot,
+    checksum: Checksum,
+) -> Option<()> {
+    let [even, odd] = at;
+    let start = (if is_even(slot) { even } else { odd }) as u64;
+    let mut words = [region.word_u64(start)?; WORDS];
+    for (word, at) in words.iter_mut().zip((start..).step_by(size_of::<u64>())) {
+        *word = region.word_u64(at)?;
+    }
+    put(words, slot, |words| checksum.reader_slot(words));
     Some(())
 }
 
