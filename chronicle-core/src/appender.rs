@@ -1,5 +1,6 @@
 //! The one writer of a queue.
 
+mod at;
 mod claim;
 mod many;
 mod room;
@@ -241,12 +242,20 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
+        let type_id = self.admit(type_id, payload)?;
+        let header = self.header(type_id);
+        self.write(&header, payload)
+    }
+
+    /// Makes room for a user's record.
+    #[inline(always)]
+    fn admit(&mut self, type_id: u16, payload: &[u8]) -> Result<TypeId, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let end = self.end_of(payload.len())?;
         if end > self.soft_end {
             self.make_room(payload.len())?;
         }
-        self.write(type_id, payload)
+        Ok(type_id)
     }
 
     /// Wakes readers that sleep; costs no system call if there are none.
@@ -420,30 +429,36 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     /// Stores and publishes a record for which there is room.
     #[inline(always)]
-    fn write(&mut self, type_id: TypeId, payload: &[u8]) -> Result<u64, P> {
+    fn write(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<u64, P> {
         // Looked at before as well as after: a writer that lost the queue long ago must not store
         // over what its successor has appended.
         if !self.control.holds(self.epoch) {
             return Err(self.fenced());
         }
-        let header = self.header(type_id);
         // Room was made, so the record lies inside the region.
         if let Some(end) = record::append(
             &mut self.segment.region,
             self.offset,
-            &header,
+            header,
             payload,
             self.sealing,
             self.dirty_end,
         ) {
             self.offset = end;
         }
-        self.published(&header)
+        self.published(header)
     }
 
     #[inline(always)]
     fn header(&mut self, type_id: TypeId) -> RecordHeader {
         let timestamp_ns = self.stamps.now(self.platform.clock());
+        self.header_at(type_id, timestamp_ns)
+    }
+
+    /// The queue's own records have the highest time before them: users' times need not be the clock's,
+    /// and a search by time must not find those behind the clock.
+    #[inline(always)]
+    fn header_at(&mut self, type_id: TypeId, timestamp_ns: u64) -> RecordHeader {
         self.time_max_ns = self.time_max_ns.max(timestamp_ns);
         RecordHeader {
             type_id,
@@ -520,7 +535,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if self.end_of(payload.len())? > self.soft_end {
             self.make_room(payload.len())?;
         }
-        self.write(TypeId::EPOCH, &payload)?;
+        let header = self.header_at(TypeId::EPOCH, self.time_max_ns);
+        self.write(&header, &payload)?;
         self.announce();
         Ok(())
     }
@@ -536,7 +552,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if end > self.soft_end && self.make_room(payload.len()).is_err() {
             return self.check_state();
         }
-        self.write(TypeId::WATERMARK, &payload)?;
+        let header = self.header_at(TypeId::WATERMARK, self.time_max_ns);
+        self.write(&header, &payload)?;
         self.noted_seq = durable_seq;
         Ok(())
     }

@@ -33,7 +33,7 @@ const MOST_SKIPPED: u32 = 1 << 22;
 pub struct MessageView<'a> {
     /// Sequence number: one more than that of the record before, across rolls and restarts.
     pub seq: u64,
-    /// Nanoseconds since 1970, as the writer's clock gave them.
+    /// Nanoseconds since 1970, as the writer's clock or its program gave them.
     pub timestamp_ns: u64,
     /// What the payload is.
     pub type_id: u16,

@@ -319,3 +319,32 @@ fn a_segment_that_has_its_name_is_started() {
     assert!(named.get() > 2);
     assert_eq!(named.get(), appender.position().segment.get());
 }
+
+#[test]
+fn a_record_has_the_time_that_its_program_gives_and_is_found_by_it() {
+    let home = Home::with_queue(128 << 10);
+    let mut appender = home.appender();
+    // Another queue's records, from times when this one was not there, one of them out of order.
+    let time = |number: u64| match number {
+        700 => 5_000,
+        number => 1_000_000 + number * 10,
+    };
+    for number in 0..5_000 {
+        assert_eq!(appender.append_at(TYPE, time(number), &payload(number)).unwrap(), number);
+    }
+    assert!(appender.position().segment.get() > 2);
+    let before = appender.append(TYPE, b"now").unwrap();
+
+    let mut tailer = home.tailer();
+    for number in 0..5_000 {
+        let message = tailer.next().unwrap().unwrap();
+        assert_eq!((message.seq, message.timestamp_ns), (number, time(number)));
+        assert_eq!(message.payload, payload(number));
+    }
+    let now = tailer.next().unwrap().unwrap();
+    assert!(now.seq == before && now.timestamp_ns > 1_700_000_000_000_000_000);
+    for number in [0, 1, 699, 701, 2_500, 4_999] {
+        assert!(tailer.seek_timestamp(time(number)).unwrap().found);
+        assert_eq!(tailer.next().unwrap().unwrap().seq, number);
+    }
+}

@@ -73,6 +73,34 @@ impl QueueWriter {
         }
     }
 
+    /// As [`append`](Self::append), with a time of the program's own in place of the clock's: that of an
+    /// event, or of a message that is copied from another queue. No clock is read, which is a good part of
+    /// what an append costs.
+    ///
+    /// `timestamp_ns` is in nanoseconds since 1970 for whoever reads it. Times may go back;
+    /// [`QueueReader::seek_timestamp`](crate::QueueReader::seek_timestamp) goes by the highest one so far, so one
+    /// that is far in the future hides those behind it from it.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    #[inline]
+    pub fn append_at(
+        &mut self,
+        type_id: u16,
+        timestamp_ns: u64,
+        payload: &[u8],
+    ) -> Result<u64, QueueError> {
+        match self.appender.append_at(type_id, timestamp_ns, payload) {
+            Ok(seq) => Ok(seq),
+            Err(error) => {
+                let Self { appender, path, when_full, .. } = self;
+                with_room(appender, path, *when_full, error, |appender| {
+                    appender.append_at(type_id, timestamp_ns, payload)
+                })
+            }
+        }
+    }
+
     /// Appends a message without waking readers that sleep: follow a batch of these with one
     /// [`announce`](Self::announce).
     ///

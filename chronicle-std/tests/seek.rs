@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use chronicle_std::format::SegmentId;
+use chronicle_std::format::{INDEX_STRIDE, SegmentId};
 use chronicle_std::{Queue, QueueError, ReaderConfig, Start, WriterConfig};
 
 const TYPE: u16 = 0x8000;
-const STRIDE: u64 = 64 << 10;
+const STRIDE: u64 = INDEX_STRIDE;
 
 /// The numbers of the files with this extension.
 fn files(queue: &Path, extension: &str) -> BTreeSet<String> {

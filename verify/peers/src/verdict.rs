@@ -136,8 +136,8 @@ impl Demands<'_> {
         let (table, case) = ("round-trip", case(Drive::RoundTrip, 64));
         let aeron = self.best(table, &case, AERON, "p50");
         let limits = [
-            ("chronicle", "cache line", "p50", 1.2, "no checksum, p50: to a cache line's"),
-            ("chronicle", aeron, "p50", 0.9, "no checksum, p50: to Aeron IPC"),
+            ("chronicle timed", "cache line", "p50", 1.2, "times given, p50: to a cache line's"),
+            ("chronicle timed", aeron, "p50", 0.9, "times given, p50: to Aeron IPC"),
             ("chronicle crc", "ideal full crc", "p50", 1.1, "CRC-32C, p50: to the ideal queue"),
             ("chronicle crc", aeron, "p50", 1.2, "CRC-32C, p50: to Aeron IPC"),
             ("chronicle", "ideal full", "p99", 1.3, "no checksum, p99: to the ideal queue"),

@@ -52,6 +52,33 @@ impl<const MIB: u64, const CHECKSUMS: bool> Processes for Rolling<MIB, CHECKSUMS
     }
 }
 
+/// One segment without checksums, and a writer that knows the time of its messages: what comes from elsewhere
+/// has one. Peers that stamp nothing are compared with this.
+pub struct Timed;
+
+pub struct TimedWriter(QueueWriter);
+
+impl Processes for Timed {
+    type Sender = TimedWriter;
+    type Receiver = QueueReader;
+
+    fn sender(place: &Place) -> Result<TimedWriter> {
+        OneSegment::<false>::sender(place).map(TimedWriter)
+    }
+
+    fn receiver(place: &Place) -> Result<QueueReader> {
+        reader(place)
+    }
+}
+
+impl Sender for TimedWriter {
+    #[inline(always)]
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        self.0.append_at(TYPE, 1, message)?;
+        Ok(())
+    }
+}
+
 /// One segment, and a reader that sleeps as soon as there is nothing to read.
 pub struct Parked;
 

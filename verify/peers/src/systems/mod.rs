@@ -85,6 +85,10 @@ const LISTS: &[&[Entry]] = &[
             "chronicle crc",
             "the same, CRC-32C written and verified",
         ),
+        processes::<chronicle::Timed>(
+            "chronicle timed",
+            "one prepared segment, no checksum, times given by the writer",
+        ),
         processes::<chronicle::Rolling<128, true>>(
             "chronicle default",
             "as opened without options: CRC-32C, segments of 128 MiB prepared as it goes",

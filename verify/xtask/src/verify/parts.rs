@@ -48,7 +48,7 @@ fn seeded_bugs(run: &Run<'_>) -> Result<Ran, String> {
 fn simulator(run: &Run<'_>) -> Result<Ran, String> {
     let (seconds, seed) = match run.effort {
         // The choices of this seed are those that CI makes every time.
-        Effort::Default => (60, 3),
+        Effort::Default => (45, 3),
         Effort::Long { seconds, seed } => (seconds, seed),
     };
     accounted("sim", steps::sim_command(seconds, seed), &["raw", "distinct"])
@@ -132,7 +132,7 @@ fn conformance(_: &Run<'_>) -> Result<Ran, String> {
 
 fn fuzz(run: &Run<'_>) -> Result<Ran, String> {
     let seconds = match run.effort {
-        Effort::Default => 20,
+        Effort::Default => 10,
         Effort::Long { seconds, .. } => seconds / nightly::fuzz_targets()?.len().max(1) as u64 * 2,
     };
     match nightly::fuzz_counted(seconds.max(1))? {
