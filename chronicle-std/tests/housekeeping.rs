@@ -187,8 +187,16 @@ fn removal_keeps_up_with_a_writer_that_does_nothing_but_roll() {
     let mut config = keeps_one_segment(None);
     config.segment_size = 4096;
     let mut writer = Queue::create(&queue, config).unwrap();
-    roll(&mut writer, 6000);
-    // What is rolled out of while the checkpoint is brought to the medium comes on top of what is kept.
-    let left = names(&queue).iter().filter(|name| is_segment(name)).count();
-    assert!(left < 5000, "{left} of 6000 segments are still there");
+    // What is rolled out of while the checkpoint is brought to the medium comes on top of what is kept, and
+    // that takes long where others use the disk: so it is looked at again and again.
+    let mut rolled = 0;
+    loop {
+        roll(&mut writer, 3000);
+        rolled += 3000;
+        let left = names(&queue).iter().filter(|name| is_segment(name)).count();
+        if left * 6 < rolled * 5 {
+            break;
+        }
+        assert!(rolled < 60_000, "{left} of {rolled} segments are still there");
+    }
 }
