@@ -18,6 +18,8 @@ const SET_BACK_NS: u64 = SPAN_NS / 100;
 /// Two rates may differ by this part of them, in powers of two: a clock that is being adjusted goes at most
 /// 500 millionths faster or slower (`adjtimex(2)`).
 const UNSTEADY: u32 = 9;
+/// A reading that took longer was interrupted, and nobody knows what the counter was when the clock was read.
+const SLOW_NS: u64 = 2_000;
 /// Fractions of a nanosecond that a rate is counted in, in powers of two.
 const FRACTION: u32 = 32;
 /// A counter slower than 2 MHz would be no clock for messages. A rate below this, and a span below twice
@@ -70,9 +72,14 @@ impl Stamps {
         let before = clock.ticks();
         let wall_ns = clock.wall_ns();
         let (Some(before), Some(after)) = (before, clock.ticks()) else { return wall_ns };
-        // Half of what the reading took, even where the counter went back in between.
-        let ticks = before.wrapping_add(after.wrapping_sub(before) / 2);
-        self.learn(Reading { ticks, wall_ns })
+        let took = after.wrapping_sub(before);
+        if (u128::from(took) * u128::from(self.steady)) >> FRACTION > u128::from(SLOW_NS) {
+            // Or the rate is wrong. Either way it begins anew.
+            *self = Self::default();
+            return wall_ns;
+        }
+        // Half of what the reading took.
+        self.learn(Reading { ticks: before.wrapping_add(took / 2), wall_ns })
     }
 
     /// Lays a line through a new reading; the time at it.
@@ -126,6 +133,8 @@ mod tests {
         rate: Cell<u64>,
         wall_ns: Cell<u64>,
         readings: Cell<u64>,
+        /// For how long the next reading is interrupted, behind a look at the clock.
+        interruption: Cell<u64>,
     }
 
     impl Clock for Fake {
@@ -135,7 +144,9 @@ mod tests {
 
         fn wall_ns(&self) -> u64 {
             self.readings.set(self.readings.get() + 1);
-            self.wall_ns.get()
+            let wall_ns = self.wall_ns.get();
+            self.pass(self.interruption.take());
+            wall_ns
         }
 
         fn boot(&self) -> u64 {
@@ -156,6 +167,7 @@ mod tests {
                 rate: Cell::new(rate),
                 wall_ns: Cell::new(1_700_000_000_000_000_000),
                 readings: Cell::new(0),
+                interruption: Cell::new(0),
             }
         }
 
@@ -214,6 +226,29 @@ mod tests {
             for _ in 0..100_000 {
                 assert!(stamps.now(&clock).abs_diff(clock.wall_ns.get()) <= 100, "at {rate}");
                 clock.pass(50);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reading_that_is_interrupted_spoils_no_stamp_behind_it() {
+        for interruption in [3_000, 50_000, 1_000_000, 3_000_000, 20_000_000] {
+            let clock = Fake::new(2_500);
+            let mut stamps = Stamps::default();
+            for turn in 0..400 {
+                // Seldom enough that the interruption is a small part of the time between two readings.
+                clock.interruption.set(if turn % 7 == 3 { interruption } else { 0 });
+                stamps.now(&clock);
+                assert!(clock.interruption.take() == 0 || turn < 3, "not read");
+                for _ in 0..9 {
+                    clock.pass(100_000);
+                    let late = stamps.now(&clock).abs_diff(clock.wall_ns.get());
+                    assert!(
+                        late <= 3_000,
+                        "{late} ns behind one of {interruption} ns, turn {turn}"
+                    );
+                }
+                clock.pass(900_000_000);
             }
         }
     }
