@@ -209,9 +209,15 @@ impl<const N: usize> FanIn<N> {
     /// `timeout`: until a silent source has a message, or the clock has passed what the first message
     /// waits for. Sleeps on all silent sources at once.
     ///
+    /// One without sources sleeps for `timeout`, and returns at once without one.
+    ///
     /// # Errors
     /// The system's.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<FanInWait, QueueError> {
+        if self.origins.is_empty() {
+            std::thread::sleep(timeout.unwrap_or_default());
+            return Ok(FanInWait::TimedOut);
+        }
         let started = self.clock.now();
         let until = timeout.map_or(Instant::NEVER, |timeout| started.after(timeout));
         let hold_until = self.hold.until_ns.map_or(Instant::NEVER, |wall_ns| {

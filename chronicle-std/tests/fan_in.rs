@@ -169,3 +169,20 @@ fn a_wait_ends_when_the_clock_has_passed_the_bound_and_when_its_time_is_up() {
     }
     assert!((lateness..lateness + 5 * SECOND).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_merge_without_sources_sleeps_for_its_time_and_uses_none() {
+    // Nanoseconds on a processor, first (Documentation/scheduler/sched-stats in Linux).
+    let used = || -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        stat.split(' ').next().unwrap().parse().unwrap()
+    };
+    let mut merge = FanIn::<4>::new(Patience::Unlimited);
+    let (begun, before) = (Instant::now(), used());
+    let waited = merge.wait(Some(Duration::from_millis(300))).unwrap();
+    assert_eq!(waited, FanInWait::TimedOut);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(used() - before < 50_000_000, "{} ns of 300 ms", used() - before);
+    assert_eq!(merge.wait(None).unwrap(), FanInWait::TimedOut, "nothing would ever end it");
+}
