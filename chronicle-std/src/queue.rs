@@ -324,6 +324,10 @@ fn check_empty(path: &Path) -> Result<(), QueueError> {
             || name == READERS_DIRECTORY
             || objects.iter().any(|object| object.name().file == *name);
         if !ours {
+            // What is not in a queue in the making may be in one that is made, perhaps just now.
+            if path.join(Object::Control.to_string()).exists() {
+                return Err(QueueError::AlreadyExists { path: path.to_owned() });
+            }
             return Err(QueueError::NotEmpty { path: path.to_owned(), entry: name.into_owned() });
         }
     }

@@ -64,3 +64,18 @@ fn an_empty_queue_of_the_default_size_is_small_and_opens_in_milliseconds() {
     assert!(to_write < Duration::from_millis(50), "{to_write:?} to open a writer");
     assert!(to_read < Duration::from_millis(10), "{to_read:?} to open a reader");
 }
+
+#[test]
+fn a_queue_that_is_there_is_not_made_again_whatever_its_writer_has_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("queue");
+    let config = chronicle_std::WriterConfig::default;
+    let mut writer = Queue::create(&queue, config()).unwrap();
+    writer.append(0x8000, b"kept").unwrap();
+    // The index, which comes with the writer, and a program's own file beside it.
+    assert!(queue.join("000000000.idx").exists());
+    fs::write(queue.join("message.type"), "").unwrap();
+    let refused = Queue::create(&queue, config()).map(drop).unwrap_err();
+    assert!(matches!(refused, chronicle_std::QueueError::AlreadyExists { .. }), "{refused}");
+    assert_eq!(writer.append(0x8000, b"and gone on").unwrap(), 1);
+}
