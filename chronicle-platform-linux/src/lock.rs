@@ -7,6 +7,7 @@
 
 use core::ffi::c_int;
 
+use chronicle_sync::LockState;
 use chronicle_sync::format::Holder;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::ftruncate;
@@ -40,8 +41,39 @@ impl LinuxGuard {
         Self { file, inscribable, owner: process_id() }
     }
 
+    /// Locks a file that is no object of a queue, without waiting for whoever has it. Its bytes are the
+    /// holder's line. Open for reading and writing.
+    ///
+    /// # Errors
+    /// [`Call::Lock`]; somebody has it if the error's kind is
+    /// [`Locked`](chronicle_sync::ErrorKind::Locked).
+    pub fn lock(file: OwnedFd) -> Result<Self, LinuxError> {
+        try_lock(file.as_fd(), Extent::Object)?;
+        Ok(Self::new(file, true))
+    }
+
+    /// Whether somebody has locked such a file, and the line in it. The file is open for reading at
+    /// least, and not the open that has the lock.
+    ///
+    /// # Errors
+    /// [`Call::LockQuery`]
+    pub fn state(file: impl AsFd) -> Result<LockState, LinuxError> {
+        let file = file.as_fd();
+        let held = is_locked(file, Extent::Object)?;
+        Ok(if held { LockState::Held(holder(file)) } else { LockState::Free })
+    }
+
+    /// The line that is there, whoever wrote it.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        holder(self.file.as_fd())
+    }
+
     /// Writes the holder's line over the one that is there.
-    pub(crate) fn inscribe(&self, epoch: u32, boot: u64) -> Result<(), LinuxError> {
+    ///
+    /// # Errors
+    /// [`Call::Write`], [`Call::Truncate`]
+    pub fn inscribe(&self, epoch: u32, boot: u64) -> Result<(), LinuxError> {
         if !self.inscribable {
             // Every other object has bytes of its own.
             return Err(Call::Write.failed(Errno::OPNOTSUPP));

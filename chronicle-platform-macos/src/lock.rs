@@ -9,6 +9,7 @@
 
 use core::time::Duration;
 
+use chronicle_sync::LockState;
 use chronicle_sync::format::Holder;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, flock, ftruncate};
@@ -39,8 +40,39 @@ impl MacosGuard {
         Self { file, inscribable, owner: process_id() }
     }
 
+    /// Locks a file that is no object of a queue, without waiting for whoever has it. Its bytes are the
+    /// holder's line. Open for reading and writing.
+    ///
+    /// # Errors
+    /// [`Call::Lock`]; somebody has it if the error's kind is
+    /// [`Locked`](chronicle_sync::ErrorKind::Locked).
+    pub fn lock(file: OwnedFd) -> Result<Self, MacosError> {
+        try_lock(file.as_fd())?;
+        Ok(Self::new(file, true))
+    }
+
+    /// Whether somebody has locked such a file, and the line in it. The file is open for reading at
+    /// least, and not the open that has the lock.
+    ///
+    /// # Errors
+    /// [`Call::Lock`]
+    pub fn state(file: impl AsFd) -> Result<LockState, MacosError> {
+        let file = file.as_fd();
+        let held = is_locked(file)?;
+        Ok(if held { LockState::Held(holder(file)) } else { LockState::Free })
+    }
+
+    /// The line that is there, whoever wrote it.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        holder(self.file.as_fd())
+    }
+
     /// Writes the holder's line over the one that is there.
-    pub(crate) fn inscribe(&self, epoch: u32, boot: u64) -> Result<(), MacosError> {
+    ///
+    /// # Errors
+    /// [`Call::Write`], [`Call::Truncate`]
+    pub fn inscribe(&self, epoch: u32, boot: u64) -> Result<(), MacosError> {
         if !self.inscribable {
             // Every other object has bytes of its own.
             return Err(Call::Write.failed(Errno::OPNOTSUPP));

@@ -9,15 +9,15 @@ use crate::QueueError;
 
 #[cfg(all(target_os = "linux", not(chronicle_darwin_shim)))]
 pub(crate) use chronicle_platform_linux::{
-    LinuxClock as SystemClock, LinuxError as PlatformError, LinuxPark as SystemPark,
-    LinuxPlatform as Backend, LinuxWatch as DirectoryWatch,
+    LinuxClock as SystemClock, LinuxError as PlatformError, LinuxGuard as SystemGuard,
+    LinuxPark as SystemPark, LinuxPlatform as Backend, LinuxWatch as SystemWatch,
 };
 
 // Under the flag, the macOS backend's source on Linux: a test (`cargo xtask platforms`).
 #[cfg(any(target_os = "macos", chronicle_darwin_shim))]
 pub(crate) use chronicle_platform_macos::{
-    MacosClock as SystemClock, MacosError as PlatformError, MacosPark as SystemPark,
-    MacosPlatform as Backend, MacosWatch as DirectoryWatch,
+    MacosClock as SystemClock, MacosError as PlatformError, MacosGuard as SystemGuard,
+    MacosPark as SystemPark, MacosPlatform as Backend, MacosWatch as SystemWatch,
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]

@@ -29,6 +29,7 @@ mod error;
 mod event_fd;
 mod event_set;
 mod fan_in;
+mod file_lock;
 mod full;
 mod group_commit;
 mod housekeeping;
@@ -43,6 +44,7 @@ mod report;
 mod stream;
 mod untrusted;
 mod wait_set;
+mod watch;
 mod watermarks;
 mod writer;
 
@@ -53,10 +55,12 @@ pub use chronicle_core::{
     WaitOutcome, WaitStrategy, Watermark, WriterStatus,
 };
 pub use chronicle_format as format;
+pub use chronicle_sync::LockState;
 pub use config::{CommitSync, ReaderConfig, SyncPolicy, WhenFull, WriterConfig};
 pub use error::{QueueError, Reason};
 pub use event_set::EventSet;
 pub use fan_in::{FanIn, FanInWait};
+pub use file_lock::FileLock;
 pub use members::{MemberId, WaitEvent};
 pub use queue::Queue;
 pub use reader::{QueueReader, ReverseReader};
@@ -66,5 +70,6 @@ pub use report::{QueueReport, ReaderState};
 pub use stream::{AsyncReader, AsyncSet, Message, MessageStream};
 pub use untrusted::UntrustedReader;
 pub use wait_set::{Interrupter, WaitSet};
+pub use watch::DirectoryWatch;
 pub use watermarks::{QueueWatermarks, ReplicaReporter};
 pub use writer::{QueueWriter, WriteClaim};

@@ -10,14 +10,13 @@ use chronicle_core::{
     remove_reader, verify,
 };
 use chronicle_format::{Object, READERS_DIRECTORY};
-use chronicle_sync::{Clock, Platform, Watch};
 
-use crate::backend::{self, Backend, DirectoryWatch};
+use crate::backend;
 use crate::housekeeping::Housekeeping;
 use crate::repair::{self, RepairOptions, RepairReport};
 use crate::{
-    QueueError, QueueReader, QueueReport, QueueWatermarks, QueueWriter, ReaderConfig,
-    ReplicaReporter, UntrustedReader, WriterConfig,
+    DirectoryWatch, QueueError, QueueReader, QueueReport, QueueWatermarks, QueueWriter,
+    ReaderConfig, ReplicaReporter, UntrustedReader, WriterConfig,
 };
 
 /// Looks at a directory between two hints that it changed: hints may get lost.
@@ -234,7 +233,7 @@ impl Queue {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             // Watched before it is looked at, so that nothing falls in between.
-            let mut watch = watch_nearest(path)?;
+            let mut watch = DirectoryWatch::nearest(path)?;
             match backend::open(path) {
                 Ok(platform) => match Tailer::open(platform, &TailOptions::default()) {
                     Ok(_) => return Ok(true),
@@ -249,9 +248,7 @@ impl Queue {
             if left.is_zero() {
                 return Ok(false);
             }
-            watch
-                .wait_for(left.min(RESCAN))
-                .map_err(|error| QueueError::io(path, "watch", error))?;
+            watch.wait(left.min(RESCAN))?;
         }
     }
 }
@@ -334,32 +331,10 @@ fn check_empty(path: &Path) -> Result<(), QueueError> {
     Ok(())
 }
 
-/// A watch on the queue's directory, or on the nearest one above it that exists.
-fn watch_nearest(path: &Path) -> Result<Waiting, QueueError> {
-    let directory = nearest_directory(path)?;
-    let platform = backend::open(&directory)?;
-    let watch = platform
-        .watch()
-        .map_err(|error| QueueError::io(&directory, "watch", backend::io_error(error)))?;
-    Ok(Waiting { watch, platform })
-}
-
 /// The directory at `path`, or the nearest one above it that exists.
-fn nearest_directory(path: &Path) -> Result<PathBuf, QueueError> {
+pub(crate) fn nearest_directory(path: &Path) -> Result<PathBuf, QueueError> {
     let absolute =
         std::path::absolute(path).map_err(|error| QueueError::io(path, "open", error))?;
     let nearest = absolute.ancestors().find(|directory| directory.is_dir());
     nearest.map(Path::to_owned).ok_or_else(|| QueueError::NotFound { path: path.to_owned() })
-}
-
-struct Waiting {
-    watch: DirectoryWatch,
-    platform: Backend,
-}
-
-impl Waiting {
-    fn wait_for(&mut self, duration: Duration) -> io::Result<()> {
-        let until = self.platform.clock().now().after(duration);
-        self.watch.wait(until).map(drop).map_err(backend::io_error)
-    }
 }
