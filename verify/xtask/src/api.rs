@@ -45,6 +45,7 @@ const LISTED: &[Listed] = &[
         target: Some("x86_64-unknown-linux-gnu"),
         ..Listed::at_the_top("chronicle-std")
     },
+    Listed { target: Some("x86_64-unknown-linux-gnu"), ..Listed::at_the_top("chronicle-bus") },
     Listed { home: "verify/conformance", ..Listed::at_the_top("chronicle-conformance") },
 ];
 

@@ -47,7 +47,8 @@ const NO_STD: &[&str] = &[
 ];
 
 /// The crates that have no unsafe code at all.
-const FORBID_UNSAFE: &[&str] = &["chronicle-core", "chronicle-format", "chronicle-protocol"];
+const FORBID_UNSAFE: &[&str] =
+    &["chronicle-bus", "chronicle-core", "chronicle-format", "chronicle-protocol"];
 
 /// A rule that a file breaks.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,0 +1,113 @@
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use chronicle_std::QueueError;
+use chronicle_std::format::Holder;
+
+/// Why something on the bus failed. Says where.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BusError {
+    /// A name is not one: it has 1 to 64 characters out of `A-Z a-z 0-9 _ -`.
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// A link, or anything else that is neither the directory nor the plain file that belongs there.
+    /// Nothing on a bus leads out of it.
+    Refused {
+        /// What was refused.
+        path: PathBuf,
+    },
+    /// The strategy runs already.
+    StrategyAlreadyActive {
+        /// Its lease.
+        lease: PathBuf,
+        /// Who has it, as that process wrote it down.
+        holder: Option<Holder>,
+    },
+    /// A queue said no.
+    Queue(QueueError),
+    /// The operating system said no.
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl BusError {
+    pub(crate) fn io(
+        path: impl AsRef<Path>,
+        operation: &'static str,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), operation, source: source.into() }
+    }
+
+    /// Whether it says something about the file, and not about this process or the machine.
+    pub(crate) fn is_about_the_file(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is no such file, directory or queue.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Queue(error) => error.is_not_found(),
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
+impl From<QueueError> for BusError {
+    fn from(error: QueueError) -> Self {
+        Self::Queue(error)
+    }
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidName { name } => {
+                write!(f, "{name:?} is no name: it needs 1 to 64 characters out of A-Z a-z 0-9 _ -")
+            }
+            Self::Refused { path } => write!(
+                f,
+                "{}: neither a directory nor a plain file of the bus; links are refused",
+                path.display()
+            ),
+            Self::StrategyAlreadyActive { lease, holder: Some(holder) } => {
+                write!(f, "{}: the strategy runs already: held by {holder}", lease.display())
+            }
+            Self::StrategyAlreadyActive { lease, holder: None } => {
+                write!(f, "{}: the strategy runs already", lease.display())
+            }
+            Self::Queue(error) => error.fmt(f),
+            Self::Io { path, operation, source } => {
+                write!(f, "{}: cannot {operation}: {source}", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for BusError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Queue(error) => Some(error),
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
