@@ -27,6 +27,39 @@ pub enum BusError {
         /// Who has it, as that process wrote it down.
         holder: Option<Holder>,
     },
+    /// A queue's messages are of another type.
+    WrongType {
+        /// The queue.
+        queue: PathBuf,
+        /// What the queue says of them.
+        stored: String,
+        /// What it would say of those that were expected.
+        expected: String,
+    },
+    /// A queue does not say of which type its messages are.
+    NotTyped {
+        /// The queue.
+        queue: PathBuf,
+    },
+    /// A record is no message of the queue's type.
+    UnexpectedMessage {
+        /// The queue.
+        queue: PathBuf,
+        /// The record's sequence number.
+        seq: u64,
+        /// Its type id.
+        type_id: u16,
+        /// Bytes of its payload.
+        length: usize,
+        /// Name of the type that was expected.
+        expected: &'static str,
+    },
+    /// A fan-in has no place for a strategy: it has as many as it can have, or one whose name gives the
+    /// same number.
+    NoPlace {
+        /// The strategy.
+        strategy: String,
+    },
     /// A queue said no.
     Queue(QueueError),
     /// The operating system said no.
@@ -93,6 +126,22 @@ impl fmt::Display for BusError {
             }
             Self::StrategyAlreadyActive { lease, holder: None } => {
                 write!(f, "{}: the strategy runs already", lease.display())
+            }
+            Self::WrongType { queue, stored, expected } => write!(
+                f,
+                "{}: holds messages of the type '{stored}', and not '{expected}'",
+                queue.display()
+            ),
+            Self::NotTyped { queue } => {
+                write!(f, "{}: does not say of which type its messages are", queue.display())
+            }
+            Self::UnexpectedMessage { queue, seq, type_id, length, expected } => write!(
+                f,
+                "{}: message {seq} of type {type_id:#06x} with {length} bytes is no {expected}",
+                queue.display()
+            ),
+            Self::NoPlace { strategy } => {
+                write!(f, "there is no place for strategy {strategy} among the sources")
             }
             Self::Queue(error) => error.fmt(f),
             Self::Io { path, operation, source } => {

@@ -253,6 +253,11 @@ impl QueueEndpoint {
         Ok(Queue::open_reader(self.path(), config)?)
     }
 
+    /// The queue's directory, opened.
+    pub(crate) fn open_directory(&self) -> Result<Directory, BusError> {
+        walk(&self.root, self.names_above())?.inner(&self.name)
+    }
+
     fn names_above(&self) -> impl Iterator<Item = &str> {
         self.above.iter().map(String::as_str)
     }

@@ -22,18 +22,30 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod channel;
 mod directory;
 mod error;
+mod fan_in;
 mod hints;
 mod layout;
 mod lease;
+mod message;
 mod registration;
 mod router_discovery;
 mod subscriber_discovery;
+mod typed;
 
+pub use channel::{Duplex, RouterChannel, StrategyChannel};
 pub use error::BusError;
+pub use fan_in::{FanInEvent, StrategyFanIn};
 pub use layout::{BusLayout, NAME_LIMIT, QueueEndpoint, StrategyEndpoints, StrategyId};
 pub use lease::Lease;
+pub use message::Message;
+#[doc(hidden)]
+pub use message::fingerprint;
 pub use registration::ReaderRegistration;
 pub use router_discovery::{Change, RouterDiscovery, StrategyEvent};
 pub use subscriber_discovery::{Connection, Reason, SubscriberDiscovery};
+pub use typed::{Publisher, Received, Subscriber};
+/// What [`message!`] makes use of, in the version that it needs.
+pub use zerocopy;
