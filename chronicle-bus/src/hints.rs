@@ -9,7 +9,7 @@ use chronicle_std::DirectoryWatch;
 use crate::BusError;
 use crate::directory::Identity;
 
-/// The shortest time between a look and the next one for which there was a hint.
+/// The shortest time between a look and the next one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// After a look that took long there is none for so many times as long: a thousand processes that
 /// start in a second are hints without end, and each look is at all of them.
@@ -82,8 +82,9 @@ impl Hints {
         self.renew();
         let found = look();
         let ended = Instant::now();
-        self.next_rescan = ended + self.rescan;
-        self.earliest = ended + SHORTEST_PAUSE.max((ended - begun) * PAUSES_PER_LOOK);
+        let pause = SHORTEST_PAUSE.max((ended - begun) * PAUSES_PER_LOOK);
+        self.next_rescan = ended + self.rescan.max(pause);
+        self.earliest = ended + pause;
         found
     }
 

@@ -10,6 +10,10 @@ use crate::QueueError;
 use crate::backend::{SystemClock, SystemWatch, io_error};
 use crate::queue::nearest_directory;
 
+/// How often a watch is made anew because a nearer directory was made meanwhile. Directories that are made
+/// and removed all the time would keep it from ending.
+const ATTEMPTS: u32 = 64;
+
 /// Hears that names in a directory came, went or changed (`inotify(7)`, `kqueue(2)`).
 ///
 /// What it says is a hint: hints may get lost, and one may come for nothing. Look after each, and now
@@ -27,7 +31,21 @@ impl DirectoryWatch {
     /// # Errors
     /// [`QueueError::NotFound`] if there is none; the system's, which has a limited number of watches.
     pub fn nearest(path: impl AsRef<Path>) -> Result<Self, QueueError> {
-        let path = nearest_directory(path.as_ref())?;
+        let target = path.as_ref();
+        let mut watch = Self::of(nearest_directory(target)?)?;
+        for _ in 0..ATTEMPTS {
+            // A nearer one that was made before the watch was there has given no hint, and what is made
+            // in that one gives none here.
+            let nearest = nearest_directory(target)?;
+            if nearest == watch.path {
+                break;
+            }
+            watch = Self::of(nearest)?;
+        }
+        Ok(watch)
+    }
+
+    fn of(path: PathBuf) -> Result<Self, QueueError> {
         let failed = |error: io::Error| QueueError::io(&path, "watch", error);
         let directory = OwnedFd::from(File::open(&path).map_err(failed)?);
         let watch = SystemWatch::new(directory).map_err(|error| failed(io_error(error)))?;
