@@ -255,12 +255,17 @@ fn look(target: &Target, long: bool) -> Row {
 }
 
 fn checked(target: &str, check: &Check) -> Seen {
-    const PROGRAMS: &[&str] =
-        &["chronicle-platform-linux", "chronicle-platform-macos", "chronicle-std", "chronicle-cli"];
+    const PROGRAMS: &[&str] = &[
+        "chronicle-platform-linux",
+        "chronicle-platform-macos",
+        "chronicle-std",
+        "chronicle-bus",
+        "chronicle-cli",
+    ];
     let (packages, tests, what) = match check {
         // The engine's own tests are written for the Linux backend.
-        Check::All => (PROGRAMS, true, "std, cli, backends and their tests"),
-        Check::Programs => (PROGRAMS, false, "std, cli, backends"),
+        Check::All => (PROGRAMS, true, "std, bus, cli, backends and their tests"),
+        Check::Programs => (PROGRAMS, false, "std, bus, cli, backends"),
         Check::Portable => (PORTABLE, false, "format, protocol, sync, core, static"),
         Check::None(why) => return Seen::No(why),
     };
@@ -329,7 +334,7 @@ fn counted(said: &str) -> Seen {
 /// All tests of the library and the program over the macOS backend's source.
 fn shimmed_programs() -> Seen {
     let mut command = cargo(["test", "--quiet", "--no-fail-fast", "--features", FEATURES]);
-    for package in ["chronicle-platform-macos", "chronicle-std", "chronicle-cli"] {
+    for package in ["chronicle-platform-macos", "chronicle-std", "chronicle-bus", "chronicle-cli"] {
         command.args(["--package", package]);
     }
     shimmed(&mut command);
@@ -337,7 +342,7 @@ fn shimmed_programs() -> Seen {
         Ok(said) => said,
         Err(why) => return Seen::Failed(why),
     };
-    Seen::Yes(format!("{} tests of std and cli passed", passed(&said)))
+    Seen::Yes(format!("{} tests of std, bus and cli passed", passed(&said)))
 }
 
 /// How many tests passed, by the summaries of their programs.
