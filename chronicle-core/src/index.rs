@@ -33,9 +33,9 @@ pub(crate) struct Index<R> {
 impl<R: Region> Index<R> {
     fn check<S: Region>(region: R, segment: &Segment<S>, geometry: &Geometry) -> Option<Self> {
         let header = IndexHeader::decode(&region.copy_bytes(0)?).ok()?;
-        let is_ours = (header.segment, header.salt) == (segment.id, segment.salt())
-            && header.file_size(geometry.size) == region.size() as u64;
-        is_ours.then(|| Self { region, entries: header.entries(geometry.size), header })
+        let whole = header.file_size(geometry.size) == region.size() as u64;
+        let index = Self { region, entries: header.entries(geometry.size), header };
+        (whole && index.is_of(segment)).then_some(index)
     }
 
     /// Whether it belongs to the segment, and to this life of it.

@@ -1,8 +1,8 @@
 //! What a reader remembers of a queue's segments between two seeks.
 //!
-//! Where a segment begins never changes, so it is looked up once. Everything here is a hint: the segment
-//! that a seek leads to is opened and compared with what is remembered, and where they differ all of it is
-//! forgotten and looked up anew.
+//! Where a segment begins never changes, so it is looked up once, and the segment stays mapped. What is
+//! remembered is a hint: a segment that has to be opened again is compared with it, and where they differ
+//! all of it is forgotten and looked up anew.
 
 use chronicle_format::{Position, SegmentId, SegmentStart};
 use chronicle_sync::{Clock, Platform, Region, Storage};
@@ -10,16 +10,22 @@ use chronicle_sync::{Clock, Platform, Region, Storage};
 use crate::control::Control;
 use crate::index::Index;
 use crate::segment::{Geometry, Segment, view_segment};
-use crate::start::Start;
+use crate::start::{Start, last_where};
 
 /// Remembers up to `N` segments of one queue for [`Tailer::seek_seq_with`](crate::Tailer::seek_seq_with) and
-/// [`Tailer::seek_timestamp_with`](crate::Tailer::seek_timestamp_with): where each begins, and its index.
+/// [`Tailer::seek_timestamp_with`](crate::Tailer::seek_timestamp_with): where each begins, the segment and its
+/// index.
 ///
-/// It takes some 100 bytes a segment, and keeps the indexes mapped that it knows, so that of one that is
-/// removed meanwhile the space is free with the next seek. It belongs to the queue that it was used with
-/// first: with another one nothing is found wrongly, and nothing is found fast.
+/// It takes some 200 bytes a segment, and keeps mapped what it knows. So the space of segments that are
+/// removed meanwhile is free with the next seek, or once they are given back
+/// ([`Tailer::give_back`](crate::Tailer::give_back)). Readers of one queue may share it; one of another queue
+/// begins with nothing.
 pub struct SeekCache<P: Platform, const N: usize> {
     known: [Option<Known<P>>; N],
+    /// Nothing is known of the segments before this one.
+    oldest: SegmentId,
+    /// The queue that this is about, and its writer's epoch: only another writer cuts a log.
+    about: Option<(u64, u32)>,
 }
 
 type View<P> = <<P as Platform>::Storage as Storage>::View;
@@ -28,6 +34,8 @@ type View<P> = <<P as Platform>::Storage as Storage>::View;
 pub(crate) struct Known<P: Platform> {
     id: SegmentId,
     start: SegmentStart,
+    /// Not there while the reader is in it.
+    segment: Option<Segment<View<P>>>,
     index: Option<Index<View<P>>>,
 }
 
@@ -35,11 +43,17 @@ impl<P: Platform, const N: usize> SeekCache<P, N> {
     /// Knows nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { known: [const { None }; N] }
+        Self { known: [const { None }; N], oldest: SegmentId::FIRST, about: None }
     }
 
-    pub(crate) fn segments(&mut self) -> Segments<'_, P> {
-        Segments { known: &mut self.known }
+    /// What is known of a queue.
+    #[inline]
+    pub(crate) fn of(&mut self, control: &Control<View<P>>) -> Segments<'_, P> {
+        let about = Some((control.queue_id(), control.epoch()));
+        if self.about != about {
+            *self = Self { about, ..Self::new() };
+        }
+        Segments { known: &mut self.known, oldest: Some(&mut self.oldest) }
     }
 }
 
@@ -52,16 +66,35 @@ impl<P: Platform, const N: usize> Default for SeekCache<P, N> {
 /// The segments that a cache remembers, each at the slot that its number says.
 pub(crate) struct Segments<'a, P: Platform> {
     known: &'a mut [Option<Known<P>>],
+    oldest: Option<&'a mut SegmentId>,
 }
 
 impl<P: Platform> Segments<'_, P> {
     /// Remembers nothing.
     pub(crate) fn none() -> Self {
-        Self { known: &mut [] }
+        Self { known: &mut [], oldest: None }
     }
 
     pub(crate) fn forget(&mut self) {
         self.known.fill_with(|| None);
+    }
+
+    /// What was removed is not kept mapped.
+    #[inline]
+    pub(crate) fn give_back(&mut self, oldest: SegmentId) {
+        if let Some(known_from) = self.oldest.as_deref_mut()
+            && *known_from < oldest
+        {
+            *known_from = oldest;
+            self.give_back_all_before(oldest);
+        }
+    }
+
+    #[cold]
+    fn give_back_all_before(&mut self, oldest: SegmentId) {
+        for known in self.known.iter_mut() {
+            known.take_if(|known| known.id < oldest);
+        }
     }
 
     fn slot(&mut self, id: SegmentId) -> Option<&mut Option<Known<P>>> {
@@ -82,32 +115,20 @@ impl<P: Platform> Segments<'_, P> {
         geometry: &Geometry,
         start: Start,
     ) -> Option<Position> {
-        let is_before = |segment: &SegmentStart| match start {
-            Start::Seq(seq) => segment.first_seq <= seq,
-            Start::Timestamp(ns) => segment.time_floor_ns < ns,
-            Start::Earliest | Start::Latest => false,
-        };
         // The hint of another boot may lie behind the end that recovery will find.
         if self.known.is_empty() || control.writer_boot() != platform.clock().boot() {
             return None;
         }
         let (oldest, newest) = (control.floor()?, control.segment_index()?.segment);
-        for known in self.known.iter_mut() {
-            // What was removed is not kept mapped.
-            known.take_if(|known| known.id < oldest);
-        }
+        self.give_back(oldest);
         // Where a record lies before the oldest segment is said by what is there.
-        let mut low = (oldest, self.start(platform, geometry, oldest).filter(is_before)?);
-        let mut high = u64::from(newest.get()) + 1;
-        // Invariant: the record is not before `low`, and `high` begins behind it or is not started.
-        while u64::from(low.0.get()) + 1 < high {
-            let middle = SegmentId::new((u64::from(low.0.get()) + high) / 2).ok()?;
-            match self.start(platform, geometry, middle)? {
-                start if is_before(&start) => low = (middle, start),
-                _ => high = middle.get().into(),
-            }
-        }
-        let (id, start) = low;
+        let first =
+            self.start(platform, geometry, oldest).filter(|first| start.is_behind(first))?;
+        let look = |id| {
+            let found = self.start(platform, geometry, id).ok_or(NotThere)?;
+            Ok::<_, NotThere>(start.is_behind(&found).then_some(found))
+        };
+        let (id, start) = last_where((oldest, first), newest, look).ok()?;
         Some(Position::start_of(id, start.first_seq, start.epoch))
     }
 
@@ -116,9 +137,22 @@ impl<P: Platform> Segments<'_, P> {
         if let Some(known) = self.get(id) {
             return Some(known.start);
         }
-        let start = view_segment(platform, id, geometry).ok()?.start::<P::Error>().ok()??;
-        *self.slot(id)? = Some(Known { id, start, index: None });
+        let segment = view_segment(platform, id, geometry).ok()?;
+        let start = segment.start::<P::Error>().ok()??;
+        *self.slot(id)? = Some(Known { id, start, segment: Some(segment), index: None });
         Some(start)
+    }
+
+    /// Takes a segment that is remembered.
+    pub(crate) fn take(&mut self, id: SegmentId) -> Option<Segment<View<P>>> {
+        self.get(id)?.segment.take()
+    }
+
+    /// Keeps a segment that a reader has left, if it is remembered.
+    pub(crate) fn keep(&mut self, segment: Segment<View<P>>) {
+        if let Some(known) = self.get(segment.id) {
+            known.segment = Some(segment);
+        }
     }
 
     /// Whether a segment that was opened is the one that is remembered.
@@ -144,6 +178,9 @@ impl<P: Platform> Segments<'_, P> {
         }
     }
 }
+
+/// A segment of the log cannot be looked at.
+struct NotThere;
 
 /// An index, and whose it is.
 pub(crate) enum FoundIndex<'a, R> {

@@ -1,6 +1,6 @@
 //! Where a reader begins: at a start of its own choosing, or where its name left off.
 
-use chronicle_format::{Object, Position, SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart};
+use chronicle_format::{Position, SEG_DATA_OFFSET, Seal, SegmentId, SegmentStart};
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{Clock, ErrorKind, Platform, Region, Storage};
@@ -63,6 +63,15 @@ impl Start {
     /// Whether the place moves on with the queue, so that it can be looked for again.
     pub(crate) fn moves(self) -> bool {
         matches!(self, Self::Earliest | Self::Latest)
+    }
+
+    /// Whether what is looked for is in a segment that begins like this, or behind it.
+    pub(crate) fn is_behind(self, segment: &SegmentStart) -> bool {
+        match self {
+            Self::Seq(seq) => segment.first_seq <= seq,
+            Self::Timestamp(ns) => segment.time_floor_ns < ns,
+            Self::Earliest | Self::Latest => false,
+        }
     }
 }
 
@@ -157,7 +166,7 @@ fn before_seq<P: Platform>(platform: &P, geometry: &Geometry, seq: u64) -> Resul
     if seq < first.seq {
         return Err(Error::FellBehind { oldest: first.seq });
     }
-    last_start(platform, geometry, first, |start| start.first_seq <= seq)
+    last_start(platform, geometry, first, Start::Seq(seq))
 }
 
 /// The start of the segment in which time stamps reach so many nanoseconds, or will.
@@ -167,7 +176,7 @@ fn before_time<P: Platform>(platform: &P, geometry: &Geometry, ns: u64) -> Resul
     if start.time_floor_ns >= ns && start.first_seq > 0 {
         return Err(Error::FellBehind { oldest: first.seq });
     }
-    last_start(platform, geometry, first, |start| start.time_floor_ns < ns)
+    last_start(platform, geometry, first, Start::Timestamp(ns))
 }
 
 /// The last segment in use whose start is before what is looked for; `first` if there is none.
@@ -175,22 +184,39 @@ fn last_start<P: Platform>(
     platform: &P,
     geometry: &Geometry,
     first: Position,
-    is_before: impl Fn(&SegmentStart) -> bool,
+    wanted: Start,
 ) -> Result<Position, P> {
     let newest = log_range(platform, geometry)?.map_or(first.segment, |(_, newest)| newest);
-    // Invariant: the record is not before `low`, and `high` begins behind it or is not started.
+    let look = |id| {
+        let start = view_segment(platform, id, geometry)?.start()?;
+        match start.filter(|start| wanted.is_behind(start)) {
+            // Entered only once its predecessor is sealed: a prepared one does not count.
+            Some(start) if in_use(platform, geometry, id)? => {
+                Ok(Some(Position::start_of(id, start.first_seq, start.epoch)))
+            }
+            _ => Ok(None),
+        }
+    };
+    Ok(last_where((first.segment, first), newest, look)?.1)
+}
+
+/// The last segment that is before something, and what `look` says of it: it says something of the first
+/// ones up to that, and `None` of those behind it.
+pub(crate) fn last_where<T, E>(
+    first: (SegmentId, T),
+    newest: SegmentId,
+    mut look: impl FnMut(SegmentId) -> core::result::Result<Option<T>, E>,
+) -> core::result::Result<(SegmentId, T), E> {
+    // Invariant: `low` is before it, and nothing from `high` on is.
     let mut low = first;
     let mut high = u64::from(newest.get()) + 1;
-    while u64::from(low.segment.get()) + 1 < high {
-        let middle = (u64::from(low.segment.get()) + high) / 2;
-        let id = SegmentId::new(middle).map_err(Error::format(Object::Segment(newest)))?;
-        let segment = view_segment(platform, id, geometry)?;
-        match segment.start()? {
-            // Entered only once its predecessor is sealed: a prepared one does not count.
-            Some(start) if is_before(&start) && in_use(platform, geometry, id)? => {
-                low = Position::start_of(id, start.first_seq, start.epoch);
-            }
-            _ => high = middle,
+    while u64::from(low.0.get()) + 1 < high {
+        let middle = (u64::from(low.0.get()) + high) / 2;
+        // No number that is not one of a segment lies between two that are.
+        let Ok(id) = SegmentId::new(middle) else { break };
+        match look(id)? {
+            Some(found) => low = (id, found),
+            None => high = middle,
         }
     }
     Ok(low)
@@ -334,7 +360,8 @@ fn place_by_seq<P: Platform>(
     if position.seq < first.seq {
         return Ok(None);
     }
-    let found = last_start(platform, geometry, first, |start| start.first_seq < position.seq)?;
+    let before = position.seq.checked_sub(1).map_or(Start::Earliest, Start::Seq);
+    let found = last_start(platform, geometry, first, before)?;
     let segment = view_segment(platform, found.segment, geometry)?;
     let place = walk_to_seq(platform, &segment, geometry, &segment.started()?, position.seq);
     // Before the very first record there is nothing that could be another.

@@ -406,18 +406,18 @@ impl<P: Platform> Tailer<P> {
         false
     }
 
-    /// Moves to a place of the segment, or of another one that was opened for it.
+    /// Moves to a place of the segment, or of another one that was opened for it; gives back the one that
+    /// was left.
     pub(crate) fn move_to(
         &mut self,
         place: &Position,
         segment: Option<Segment<<P::Storage as Storage>::View>>,
-    ) {
-        if let Some(segment) = segment {
-            self.segment = segment;
-        }
+    ) -> Option<Segment<<P::Storage as Storage>::View>> {
+        let left = segment.map(|segment| core::mem::replace(&mut self.segment, segment));
         self.sealing = self.sealing_of_segment();
         (self.offset, self.seq, self.epoch) = (place.offset, place.seq, place.epoch);
         self.last_read = None;
+        left
     }
 
     /// Steps over everything that is not for the user; whether there is a record then.

@@ -66,7 +66,16 @@ impl QueueReader {
         reason = "the view borrows the reader: no iterator can"
     )]
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, QueueError> {
+        self.give_back();
         self.tailer.next().map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Segments that were removed are kept by no reader that goes on.
+    #[inline]
+    fn give_back(&mut self) {
+        if let Some(seeks) = &mut self.seeks {
+            self.tailer.give_back(seeks);
+        }
     }
 
     /// Keeps the place behind the last message that [`next`](Self::next) gave: a reader of this name
@@ -159,6 +168,7 @@ impl QueueReader {
         limit: u64,
         each: impl FnMut(MessageView<'_>),
     ) -> Result<u64, QueueError> {
+        self.give_back();
         self.tailer.read_all(limit, each).map_err(|error| QueueError::from_core(&self.path, error))
     }
 

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use chronicle_std::format::{INDEX_STRIDE, SegmentId};
-use chronicle_std::{Queue, QueueError, ReaderConfig, Start, WriterConfig};
+use chronicle_std::{Queue, QueueError, ReaderConfig, RetentionPolicy, Start, WriterConfig};
 
 const TYPE: u16 = 0x8000;
 const STRIDE: u64 = INDEX_STRIDE;
@@ -86,4 +87,42 @@ fn seek_to_a_message_that_was_removed_names_the_oldest() {
     let refused = Queue::open_reader(&path, config).map(drop).unwrap_err();
     assert!(refused.to_string().contains(&format!("seq {oldest}")), "{refused}");
     assert_eq!(reader.next().unwrap().unwrap().seq, oldest);
+}
+
+/// Files of the queue that are gone and still mapped by this process (`/proc/[pid]/maps`, proc(5)).
+#[cfg(target_os = "linux")]
+fn gone_and_mapped(queue: &Path) -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let queue = format!("{}/", queue.canonicalize().unwrap().display());
+    let gone = maps.lines().filter(|line| line.contains(&queue) && line.ends_with(" (deleted)"));
+    gone.map(str::to_owned).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn seek_keeps_the_space_of_removed_segments_for_no_longer_than_the_reader_stands_still() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("queue");
+    let mut config = WriterConfig::default();
+    config.segment_size = 1 << 20;
+    config.retention = RetentionPolicy { max_segments: Some(3), ..RetentionPolicy::KEEP_ALL };
+    let mut writer = Queue::create(&path, config).unwrap();
+    let mut holds_all = Queue::open_subscriber(&path, "slow").unwrap();
+    for _ in 0..40_000 {
+        writer.append(TYPE, &[7; 480]).unwrap();
+    }
+    let mut reader = Queue::open_reader(&path, ReaderConfig::default()).unwrap();
+    for seq in (0..40_000).step_by(100).chain([39_999]) {
+        assert!(reader.seek_seq(seq).unwrap().found);
+    }
+    holds_all.seek_to_end().unwrap();
+    holds_all.commit().unwrap();
+    drop(holds_all);
+    while files(&path, "q").len() > 5 {
+        writer.apply_retention().unwrap();
+        thread::yield_now();
+    }
+    assert!(gone_and_mapped(&path).len() > 10, "nothing was remembered");
+    assert_eq!(reader.next().unwrap().unwrap().seq, 39_999);
+    assert_eq!(gone_and_mapped(&path), [""; 0]);
 }
