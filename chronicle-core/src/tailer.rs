@@ -23,7 +23,7 @@ use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration, remove_reader};
 use crate::segment::{Geometry, Segment, view_segment};
 use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, open_place, resume};
-use crate::walk::step;
+use crate::walk::{follows_simply, is_intact, step};
 
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;
@@ -236,7 +236,7 @@ impl<P: Platform> Tailer<P> {
     /// [`Error::Gap`] once where messages were lost: the next call goes on behind them.
     /// [`Error::Damaged`] with the place; [`Error::FellBehind`] if the next segment was removed; the
     /// platform's where a segment is opened.
-    #[inline]
+    #[inline(always)]
     #[allow(
         clippy::should_implement_trait,
         reason = "the view borrows the reader: no iterator can"
@@ -251,6 +251,34 @@ impl<P: Platform> Tailer<P> {
     /// Steps over the next record that is given out, which is verified.
     #[inline(always)]
     fn step_to_next(&mut self) -> Result<Option<Record>, P> {
+        let has_more = match record::look(&self.segment.region, self.offset) {
+            Slot::Record(record) if self.step_over_ordinary(&record) => return Ok(Some(record)),
+            Slot::Empty => self.leave_empty_slot()?,
+            Slot::Record(_) | Slot::TooLong { .. } => true,
+        };
+        if has_more { self.step_to_any() } else { Ok(None) }
+    }
+
+    /// Steps over a record that needs nothing beyond what every record needs, as nearly all do; `false`
+    /// and nothing done for another one. Its code is small enough to become a part of the caller's.
+    #[inline(always)]
+    fn step_over_ordinary(&mut self, record: &Record) -> bool {
+        let is_ordinary = follows_simply(record.header(), self.seq, self.epoch)
+            && self.seq >= self.first_wanted
+            && self.seq < self.limit
+            && is_intact(&self.segment.region, self.sealing, record);
+        if is_ordinary {
+            // Less than the limit.
+            self.seq += 1;
+            self.offset = record.end();
+        }
+        is_ordinary
+    }
+
+    /// Steps over the next record that is given out, whatever lies before it.
+    #[cold]
+    #[inline(never)]
+    fn step_to_any(&mut self) -> Result<Option<Record>, P> {
         loop {
             match record::look(&self.segment.region, self.offset) {
                 Slot::Record(_) if self.seq >= self.limit && !self.raise_limit() => {

@@ -2,7 +2,7 @@
 //! whoever checks or repairs a queue.
 
 use chronicle_format::{
-    EpochRecord, Position, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord,
+    EpochRecord, Position, RecordHeader, SEG_DATA_OFFSET, SegmentStart, TypeId, WatermarkRecord,
 };
 use chronicle_sync::Region;
 use chronicle_sync::lease;
@@ -71,9 +71,7 @@ pub(crate) fn step<R: Region>(
     epoch: &mut u32,
 ) -> core::result::Result<bool, Fault> {
     let header = record.header();
-    if let Some((checksum, seed)) = sealing
-        && !record.is_intact(region, checksum, seed)
-    {
+    if !is_intact(region, sealing, record) {
         return Err(Fault::Checksum);
     }
     if header.seq != *seq || header.type_id == TypeId::GAP {
@@ -100,6 +98,19 @@ pub(crate) fn step<R: Region>(
         return Err(Fault::Internal);
     }
     if header.type_id.get() == 0 { Err(Fault::Internal) } else { Ok(false) }
+}
+
+/// Whether a record's checksum is right, where there are checksums.
+#[inline(always)]
+pub(crate) fn is_intact<R: Region>(region: &R, sealing: Sealing, record: &Record) -> bool {
+    sealing.is_none_or(|(checksum, seed)| record.is_intact(region, checksum, seed))
+}
+
+/// Whether [`step`] would find an intact record with this header to be a user's, and what it moves no
+/// more than the next number.
+#[inline(always)]
+pub(crate) fn follows_simply(header: &RecordHeader, seq: u64, epoch: u32) -> bool {
+    header.type_id.is_user() && header.seq == seq && header.epoch == epoch
 }
 
 /// What a record of the queue's own says was durable when it was appended: it cannot be more than

@@ -9,14 +9,15 @@ pub const HEADER_SIZE: u64 = record::LAYOUT.size as u64;
 /// Every record begins at a multiple of this many bytes.
 pub const RECORD_ALIGN: u64 = 32;
 
-const _: () = assert!(HEADER_SIZE.is_multiple_of(RECORD_ALIGN));
+const _: () = assert!(RECORD_ALIGN.is_power_of_two() && HEADER_SIZE.is_multiple_of(RECORD_ALIGN));
 // The commit word is loaded and stored as one 64-bit word.
 const _: () = assert!(record::LENGTH_PLUS_ONE == 0 && record::CRC == 4);
 
 /// Bytes that a record with a payload of `payload_length` bytes takes, header and alignment included.
 #[must_use]
 pub const fn record_size(payload_length: u32) -> u64 {
-    HEADER_SIZE + (payload_length as u64).next_multiple_of(RECORD_ALIGN)
+    // By a mask, because `next_multiple_of` becomes a comparison and a move.
+    (HEADER_SIZE + payload_length as u64 + (RECORD_ALIGN - 1)) & !(RECORD_ALIGN - 1)
 }
 
 /// The first word of a record: payload length + 1 and checksum, stored last and in one piece.

@@ -48,16 +48,16 @@ pub fn publish(
 
 /// Looks at a slot: `None` while nothing is committed there, else what `read` makes of it.
 ///
-/// `read` runs after the commit word was seen and may read payload and header; the length in the
-/// word has not been checked against anything yet.
+/// `read` runs after the commit word was seen and may read payload and header. It gets the payload's
+/// length, in bytes, as the word has it, which has not been checked against anything yet.
 #[inline(always)]
-pub fn observe<R>(commit: ReadU64<'_>, read: impl FnOnce(CommitWord) -> R) -> Option<R> {
+pub fn observe<R>(commit: ReadU64<'_>, read: impl FnOnce(CommitWord, u32) -> R) -> Option<R> {
     let word = CommitWord::from_bits(commit.load_relaxed());
-    word.payload_length()?;
+    let length = word.payload_length()?;
     if !seeded(Mutant::CommitLoadRelaxed) {
         // ORDER: Acquire, with the Release store in `publish`. A fence and not an Acquire load,
         // because the word may lie on a page mapped read-only.
         fence(Ordering::Acquire);
     }
-    Some(read(word))
+    Some(read(word, length))
 }

@@ -156,9 +156,7 @@ pub fn look<R: Region>(segment: &R, offset: u64) -> Slot {
     let Some([commit, first, second, third]) = header_words(segment, offset) else {
         return Slot::Empty;
     };
-    let slot = commit::observe(ReadU64::from(commit), |commit| {
-        // An observed word has a length; zero would give an empty payload, which is harmless.
-        let length = commit.payload_length().unwrap_or(0);
+    let slot = commit::observe(ReadU64::from(commit), |commit, length| {
         if offset + record_size(length) > segment.size() as u64 {
             return Slot::TooLong { length };
         }

@@ -45,18 +45,26 @@ static SHIFTS: [u32; 2 * MOST + 1] = {
 /// Twice the same, because one over plain bytes and one over shared words become different machine code: an
 /// append is a few instructions.
 macro_rules! checksum {
-    ($name:ident, $word:ty, $load:expr) => {
+    ($name:ident, $long:ident, $word:ty, $load:expr) => {
         #[target_feature(enable = "sse4.2,pclmulqdq")]
-        pub(super) fn $name(
-            register: u32,
-            header: [u64; 4],
-            mut words: &[$word],
-            rest: &[u8],
-        ) -> u32 {
+        pub(super) fn $name(register: u32, header: [u64; 4], words: &[$word], rest: &[u8]) -> u32 {
             let mut crc = u64::from(register);
             for word in header {
                 crc = _mm_crc32_u64(crc, word);
             }
+            if words.len() >= LEAST {
+                return $long(crc, words, rest);
+            }
+            for word in words {
+                crc = _mm_crc32_u64(crc, $load(word));
+            }
+            bytes(crc as u32, rest)
+        }
+
+        /// Apart, so that short payloads do not save the registers that this needs.
+        #[target_feature(enable = "sse4.2,pclmulqdq")]
+        #[inline(never)]
+        fn $long(mut crc: u64, mut words: &[$word], rest: &[u8]) -> u32 {
             while words.len() >= LEAST {
                 let part = (words.len() / 3).min(MOST);
                 let Some((first, behind)) = words.split_at_checked(part) else { break };
@@ -79,8 +87,8 @@ macro_rules! checksum {
     };
 }
 
-checksum!(plain, [u8; 8], |word: &[u8; 8]| u64::from_le_bytes(*word));
-checksum!(shared, AtomicU64, super::load);
+checksum!(plain, plain_long, [u8; 8], |word: &[u8; 8]| u64::from_le_bytes(*word));
+checksum!(shared, shared_long, AtomicU64, super::load);
 
 /// The product of a checksum with the power that moves it over so many words, for the instruction to reduce.
 #[target_feature(enable = "sse4.2,pclmulqdq")]

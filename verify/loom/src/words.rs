@@ -74,7 +74,7 @@ impl Slot {
 
     /// Looks for a record, and claims that it is whole: returns its number.
     pub(crate) fn look(&self) -> Option<u32> {
-        commit::observe(ReadU64::from(&self.commit), |word| {
+        commit::observe(ReadU64::from(&self.commit), |word, _| {
             let number = word.crc();
             claim!(number != DIRT, "dirt was taken for a record");
             claim!(word.payload_length() == Some(LENGTH), "a commit word in pieces");

@@ -136,7 +136,7 @@ impl Log {
     /// The record in a slot; `Err` for one that fails its checksum.
     fn look(&self, slot: usize) -> Option<Result<Record, ()>> {
         let Slot { commit, payload } = &self.slots[slot];
-        commit::observe(ReadU64::from(commit), |word| {
+        commit::observe(ReadU64::from(commit), |word, _| {
             let whole = payload.load(Relaxed) == u64::from(word.crc());
             whole.then(|| Record::from_number(word.crc())).ok_or(())
         })
