@@ -2,6 +2,7 @@
 
 mod api;
 mod catalogue;
+mod instructions;
 mod mutants;
 mod nightly;
 mod outside;
@@ -106,6 +107,12 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         lists: Option<PathBuf>,
     },
+    /// The instructions of the hot paths, by Valgrind's Callgrind, against docs/performance.md
+    Instructions {
+        /// Write them down as they are now
+        #[arg(long)]
+        write: bool,
+    },
     /// What of other systems can be checked here, as a table
     Platforms {
         /// Link for macOS through zig, run what Miri can, and all tests over the macOS backend's source
@@ -156,6 +163,7 @@ fn main() -> ExitCode {
         }
         Command::BareMetal => steps::bare_metal(),
         Command::Api { write, lists } => api::api(write, lists.as_deref()),
+        Command::Instructions { write } => instructions::instructions(write),
         Command::Platforms { long } => platforms::platforms(long),
         Command::Fuzz { seconds } => nightly::fuzz(seconds),
         Command::Peers { arguments } => peers::peers(&arguments),

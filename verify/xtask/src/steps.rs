@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::api::api;
+use crate::instructions::instructions;
 use crate::outside;
 use crate::platforms::platforms;
 use crate::tidy;
@@ -48,6 +49,7 @@ const CI: &[Step] = &[
     ("test", test),
     ("outside-model", outside::model),
     ("api", || api(false, None)),
+    ("instructions", || instructions(false)),
     ("bare-metal", bare_metal),
     ("platforms", || platforms(false)),
     ("verify", || verify(None, None, None)),

@@ -1,0 +1,142 @@
+//! What is counted.
+
+use std::error::Error;
+use std::hint::black_box;
+
+use crate::machine::Machine;
+use chronicle_core::{
+    Appender, CreateOptions, ReaderName, TailOptions, Tailer, WriteOptions, create,
+};
+
+/// How often a path is run.
+const TIMES: u32 = 1_000;
+const TYPE: u16 = 0x8000;
+/// Messages of one batch.
+const BATCH: usize = 16;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// What is done to a queue.
+#[derive(Clone, Copy)]
+enum Operation {
+    Append,
+    /// With the time given by the caller.
+    AppendAt,
+    AppendAll,
+    Claim,
+    Next,
+    /// Where nothing has come.
+    Poll,
+    Commit,
+}
+
+/// An operation on messages of a size, in a queue with checksums or without.
+pub struct PathTaken {
+    operation: Operation,
+    size: usize,
+    checksums: bool,
+}
+
+impl PathTaken {
+    /// As `docs/performance.md` has it.
+    pub fn name(&self) -> String {
+        let what = match self.operation {
+            Operation::Append => "append",
+            Operation::AppendAt => "append_at",
+            Operation::AppendAll => "append_all, each of 16",
+            Operation::Claim => "claim and commit",
+            Operation::Next => "next",
+            Operation::Poll => return "next, nothing there".to_owned(),
+            Operation::Commit => return "commit of a position".to_owned(),
+        };
+        let checksums = if self.checksums { "CRC-32C" } else { "no checksum" };
+        format!("{what}, {} B, {checksums}", self.size)
+    }
+}
+
+pub fn all() -> Vec<PathTaken> {
+    use Operation::{Append, AppendAll, AppendAt, Claim, Commit, Next, Poll};
+    let mut all = Vec::new();
+    for operation in [Append, Next] {
+        for checksums in [false, true] {
+            all.extend([64, 256, 1024].map(|size| PathTaken { operation, size, checksums }));
+        }
+    }
+    for operation in [AppendAt, AppendAll, Claim, Poll, Commit] {
+        all.push(PathTaken { operation, size: 64, checksums: false });
+    }
+    all
+}
+
+pub fn run(name: &str) -> Outcome {
+    let all = all();
+    let path = all.iter().find(|path| path.name() == name);
+    let path = path.ok_or_else(|| format!("{name} is none of the paths"))?;
+    let directory = tempfile::tempdir()?;
+    let mut options = CreateOptions::default();
+    options.checksums = path.checksums;
+    create(&Machine::open(directory.path())?, &options)?;
+    let mut appender = Appender::open(Machine::open(directory.path())?, WriteOptions::default())?;
+    let message = vec![7; path.size];
+    // What is done for the first time does not count, such as finding out the clock's rate.
+    for _ in 0..100 * TIMES {
+        appender.append(TYPE, &message)?;
+    }
+    match path.operation {
+        Operation::Append => counted(|| {
+            appender.append(TYPE, black_box(&message))?;
+            Ok(())
+        }),
+        Operation::AppendAt => counted(|| {
+            appender.append_at(TYPE, black_box(1_700_000_000_000_000_000), black_box(&message))?;
+            Ok(())
+        }),
+        Operation::AppendAll => {
+            let batch = [&message[..]; BATCH];
+            counted(|| {
+                appender.append_all(TYPE, black_box(batch))?;
+                Ok(())
+            })
+        }
+        Operation::Claim => counted(|| {
+            let mut claim = appender.claim(message.len())?;
+            claim.copy_from_slice(black_box(&message));
+            claim.commit(TYPE)?;
+            Ok(())
+        }),
+        Operation::Next => {
+            let mut tailer =
+                Tailer::open(Machine::open(directory.path())?, &TailOptions::default())?;
+            tailer.next()?;
+            counted(|| {
+                black_box(tailer.next()?.ok_or("a message is missing")?);
+                Ok(())
+            })
+        }
+        Operation::Poll => {
+            let mut tailer =
+                Tailer::open(Machine::open(directory.path())?, &TailOptions::default())?;
+            tailer.seek_to_end()?;
+            counted(|| match tailer.next()? {
+                None => Ok(()),
+                Some(_) => Err("there is a message".into()),
+            })
+        }
+        Operation::Commit => {
+            let mut options = TailOptions::default();
+            options.name = Some(ReaderName::new("counted")?);
+            let mut tailer = Tailer::open(Machine::open(directory.path())?, &options)?;
+            tailer.next()?;
+            counted(|| Ok(tailer.commit()?))
+        }
+    }
+}
+
+/// What is counted: the path so many times, and two instructions for each round of the loop.
+#[inline(never)]
+fn counted(mut path: impl FnMut() -> Outcome) -> Outcome {
+    for _ in 0..TIMES {
+        path()?;
+    }
+    Ok(())
+}
