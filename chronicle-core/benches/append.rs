@@ -14,6 +14,8 @@ const TYPE: u16 = 0x8000;
 /// Records per queue: they fit one segment with its space allocated, so that neither a roll nor the
 /// allocation is part of the figure.
 const BATCH: u64 = 50_000;
+/// Records of one `append_all`.
+const MANY: usize = 16;
 
 /// A queue of one large segment in memory, and its appender, past the allocation of all space.
 fn appender(directory: &std::path::Path, checksums: bool) -> Appender<LinuxPlatform> {
@@ -30,8 +32,33 @@ fn appender(directory: &std::path::Path, checksums: bool) -> Appender<LinuxPlatf
     appender
 }
 
-fn append(criterion: &mut Criterion) {
+/// Runs an operation so many times, on as many queues as that takes; how long it ran.
+fn timed(
+    iterations: u64,
+    checksums: bool,
+    mut operation: impl FnMut(&mut Appender<LinuxPlatform>),
+) -> Duration {
     let memory = std::path::Path::new("/dev/shm");
+    let mut total = Duration::ZERO;
+    let mut left = iterations;
+    while left > 0 {
+        let directory = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory).unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
+        let mut appender = appender(directory.path(), checksums);
+        let count = left.min(BATCH);
+        let begun = Instant::now();
+        for _ in 0..count {
+            operation(&mut appender);
+        }
+        total += begun.elapsed();
+        left -= count;
+    }
+    total
+}
+
+fn append(criterion: &mut Criterion) {
     for checksums in [false, true] {
         let name = if checksums { "append/checksum" } else { "append/no checksum" };
         let mut group = criterion.benchmark_group(name);
@@ -41,23 +68,9 @@ fn append(criterion: &mut Criterion) {
             let payload = vec![7u8; size];
             group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
                 bencher.iter_custom(|iterations| {
-                    let mut total = Duration::ZERO;
-                    let mut left = iterations;
-                    while left > 0 {
-                        let directory = match memory.is_dir() {
-                            true => tempfile::tempdir_in(memory).unwrap(),
-                            false => tempfile::tempdir().unwrap(),
-                        };
-                        let mut appender = appender(directory.path(), checksums);
-                        let count = left.min(BATCH);
-                        let begun = Instant::now();
-                        for _ in 0..count {
-                            black_box(appender.append(TYPE, black_box(&payload)).unwrap());
-                        }
-                        total += begun.elapsed();
-                        left -= count;
-                    }
-                    total
+                    timed(iterations, checksums, |appender| {
+                        black_box(appender.append(TYPE, black_box(&payload)).unwrap());
+                    })
                 });
             });
         }
@@ -65,5 +78,31 @@ fn append(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, append);
+/// What else appends: records that are filled in place, and many with one publication.
+fn others(criterion: &mut Criterion) {
+    let payload = [7u8; 64];
+    let mut group = criterion.benchmark_group("append/64 B");
+    group.sample_size(20).measurement_time(Duration::from_secs(2));
+    group.bench_function("claim and commit", |bencher| {
+        bencher.iter_custom(|iterations| {
+            timed(iterations, true, |appender| {
+                let mut claim = appender.claim(payload.len()).unwrap();
+                claim.copy_from_slice(black_box(&payload));
+                black_box(claim.commit(TYPE).unwrap());
+            })
+        });
+    });
+    let batch = [&payload[..]; MANY];
+    group.throughput(Throughput::Elements(MANY as u64));
+    group.bench_function("16 at once", |bencher| {
+        bencher.iter_custom(|iterations| {
+            timed(iterations, true, |appender| {
+                black_box(appender.append_all(TYPE, black_box(batch)).unwrap());
+            })
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, append, others);
 criterion_main!(benches);
