@@ -29,6 +29,11 @@ fn appender(directory: &std::path::Path, checksums: bool) -> Appender<LinuxPlatf
     let mut appender = Appender::open(LinuxPlatform::open(&path).unwrap(), options).unwrap();
     // The first record behind the first step allocates and populates the rest.
     appender.append(TYPE, &vec![0; 1 << 20]).unwrap();
+    // Until the clock's rate is known each time stamp is a reading of the clock.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(5) {
+        appender.append(TYPE, &[0; 64]).unwrap();
+    }
     appender
 }
 

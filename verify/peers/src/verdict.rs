@@ -1,5 +1,6 @@
 //! What is demanded of Chronicle, as ratios inside one run, and whether it is met.
 
+use chronicle_format::WatermarkRecord;
 use serde::Serialize;
 
 use crate::job::Drive;
@@ -16,6 +17,8 @@ const AERON: [&str; 2] = ["aeron offer", "aeron claim"];
 const FLUSHED: [&str; 2] = ["chronicle flush", "chronicle group"];
 /// Bytes of a record with a payload of 256 bytes.
 const DURABLE_RECORD: f64 = chronicle_format::record_size(256) as f64;
+/// And of the one by which a flush says what is durable.
+const FLUSH_RECORD: f64 = chronicle_format::record_size(WatermarkRecord::SIZE as u32) as f64;
 const PAGE: f64 = 4096.0;
 
 /// A demand, and what was measured.
@@ -210,8 +213,9 @@ impl Demands<'_> {
             let what = format!("durable, {case}, p50: to pwrite and fdatasync");
             self.row(what, AtMost(bound), ratio);
             let written = self.value("durable", &case, FLUSHED[0], "bytes_per_append");
-            let more = written.map(|written| written - batch as f64 * DURABLE_RECORD);
-            let what = format!("durable, {case}: bytes written beyond the records");
+            let log = batch as f64 * DURABLE_RECORD + FLUSH_RECORD;
+            let more = written.map(|written| written - log);
+            let what = format!("durable, {case}: bytes written beyond those of the log");
             self.row(what, AtMost(PAGE), more);
         }
         let case = durable::case(256);
