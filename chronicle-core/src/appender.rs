@@ -228,7 +228,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::InvalidTypeId`], [`Error::PayloadTooLarge`], and the platform's where space runs
     /// out: nothing was appended, and the same call may be made again. [`Error::Fenced`],
     /// [`Error::Poisoned`]: this appender is of no more use.
-    #[inline]
+    #[inline(always)]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
         let seq = self.append_quietly(type_id, payload)?;
         self.announce();
@@ -240,7 +240,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     ///
     /// # Errors
     /// As [`append`](Self::append).
-    #[inline]
+    #[inline(always)]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
         let type_id = self.admit(type_id, payload)?;
         let header = self.header(type_id);
@@ -259,7 +259,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     }
 
     /// Wakes readers that sleep; costs no system call if there are none.
-    #[inline]
+    #[inline(always)]
     pub fn announce(&mut self) {
         if let Some(waiters) = waiters(&self.notify, News::Visible)
             && waiters.someone_waits(self.barrier)
