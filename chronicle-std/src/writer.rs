@@ -3,10 +3,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chronicle_core::{
-    Appender, Claim, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId, apply_retention,
+    Appender, Claim, Error, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId,
+    apply_retention,
 };
 
-use crate::backend::Backend;
+use crate::backend::{Backend, PlatformError};
 use crate::full::with_room;
 use crate::group_commit::GroupCommit;
 use crate::housekeeping::Housekeeping;
@@ -58,19 +59,27 @@ impl QueueWriter {
     ///
     /// # Errors
     /// For a type or a size that is not valid, and where space runs out: nothing was appended and
-    /// the writer can go on. [`QueueError::Full`] at once, or when the time to wait is up. If the queue was taken from this writer, or a sync failed before, the
-    /// writer is of no more use.
+    /// the writer can go on. [`QueueError::Full`] at once, or when the time to wait is up. If the queue
+    /// was taken from this writer, or a sync failed before, the writer is of no more use.
     #[inline]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
         match self.appender.append(type_id, payload) {
             Ok(seq) => Ok(seq),
-            Err(error) => {
-                let Self { appender, path, when_full, .. } = self;
-                with_room(appender, path, *when_full, error, |appender| {
-                    appender.append(type_id, payload)
-                })
-            }
+            Err(error) => self.append_again(type_id, payload, error),
         }
+    }
+
+    /// Where an append was refused; apart, so that the rest is small enough for the caller's loop.
+    #[cold]
+    #[inline(never)]
+    fn append_again(
+        &mut self,
+        type_id: u16,
+        payload: &[u8],
+        error: Error<PlatformError>,
+    ) -> Result<u64, QueueError> {
+        let Self { appender, path, when_full, .. } = self;
+        with_room(appender, path, *when_full, error, |appender| appender.append(type_id, payload))
     }
 
     /// As [`append`](Self::append), with a time of the program's own in place of the clock's: that of an
