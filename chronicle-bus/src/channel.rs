@@ -29,6 +29,23 @@ impl<Out: Message, In: Message> Duplex<Out, In> {
         let incoming = Subscriber::open(incoming, reader)?;
         Ok(Self { outgoing, incoming })
     }
+
+    /// Opens this side, as the one that comes first: makes both queues if they are not there. Only one of
+    /// the two sides does this, before the other one comes for the first time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_first(
+        outgoing: &QueueEndpoint,
+        incoming: &QueueEndpoint,
+        writer: WriterConfig,
+        reader: ReaderConfig,
+    ) -> Result<Self, BusError> {
+        if !Publisher::<In>::is_there(incoming)? {
+            drop(Publisher::<In>::open(incoming, writer.clone())?);
+        }
+        Self::open(outgoing, incoming, writer, reader)
+    }
 }
 
 /// A strategy's end: it sends orders, and is told what became of them.
@@ -51,11 +68,8 @@ impl<Order: Message, Reply: Message> StrategyChannel<Order, Reply> {
         let mut reader = ReaderConfig::default();
         reader.name = Some(STRATEGY_READER.to_owned());
         let (out, back) = (strategy.orders_out(), strategy.orders_in());
-        if !Publisher::<Reply>::is_there(&back)? {
-            // Routers come after the strategy has said that it is ready, so none has it open.
-            drop(Publisher::<Reply>::open(&back, config.clone())?);
-        }
-        let queues = Duplex::open(&out, &back, config, reader)?;
+        // Routers come after the strategy has said that it is ready, so none has the queue of replies open.
+        let queues = Duplex::open_first(&out, &back, config, reader)?;
         Ok(Self { queues, lease })
     }
 
@@ -65,6 +79,12 @@ impl<Order: Message, Reply: Message> StrategyChannel<Order, Reply> {
     /// Those of [`Lease::mark_ready`].
     pub fn mark_ready(&mut self) -> Result<(), BusError> {
         self.lease.mark_ready()
+    }
+
+    /// The queues and the lease, as for a [`Requester`](crate::Requester).
+    #[must_use]
+    pub fn into_parts(self) -> (Duplex<Order, Reply>, Lease) {
+        (self.queues, self.lease)
     }
 
     /// The strategy's lease.

@@ -54,6 +54,22 @@ pub enum BusError {
         /// Name of the type that was expected.
         expected: &'static str,
     },
+    /// A reply is to a request that was never sent, or that has a reply.
+    UnexpectedReply {
+        /// The queue of requests.
+        requests: PathBuf,
+        /// Sequence number of the reply in its queue.
+        seq: u64,
+        /// The request that it names.
+        request_seq: u64,
+    },
+    /// A request was not given out, or has its reply: it is not answered.
+    NotAsked {
+        /// The queue of requests.
+        queue: PathBuf,
+        /// The request that the reply names.
+        request_seq: u64,
+    },
     /// A fan-in has no place for a strategy: it has as many as it can have, or one whose name gives the
     /// same number.
     NoPlace {
@@ -138,6 +154,16 @@ impl fmt::Display for BusError {
             Self::UnexpectedMessage { queue, seq, type_id, length, expected } => write!(
                 f,
                 "{}: message {seq} of type {type_id:#06x} with {length} bytes is no {expected}",
+                queue.display()
+            ),
+            Self::UnexpectedReply { requests, seq, request_seq } => write!(
+                f,
+                "{}: reply {seq} is to request {request_seq}, which was never sent or has a reply",
+                requests.display()
+            ),
+            Self::NotAsked { queue, request_seq } => write!(
+                f,
+                "{}: request {request_seq} was not given out, or has its reply",
                 queue.display()
             ),
             Self::NoPlace { strategy } => {

@@ -22,6 +22,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answered;
 mod channel;
 mod directory;
 mod error;
@@ -31,10 +32,12 @@ mod layout;
 mod lease;
 mod message;
 mod registration;
+mod request;
 mod router_discovery;
 mod subscriber_discovery;
 mod typed;
 
+pub use answered::REQUESTS_IN_FLIGHT;
 pub use channel::{Duplex, RouterChannel, StrategyChannel};
 pub use error::BusError;
 pub use fan_in::{FanInEvent, StrategyFanIn};
@@ -44,6 +47,7 @@ pub use message::Message;
 #[doc(hidden)]
 pub use message::fingerprint;
 pub use registration::ReaderRegistration;
+pub use request::{Reply, Requester, Responder};
 pub use router_discovery::{Change, RouterDiscovery, StrategyEvent};
 pub use subscriber_discovery::{Connection, Reason, SubscriberDiscovery};
 pub use typed::{Publisher, Received, Subscriber};

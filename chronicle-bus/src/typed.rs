@@ -11,6 +11,7 @@ use crate::{BusError, Message, QueueEndpoint};
 /// Sending is appending: the message's bytes are copied into the queue once, and there is nothing else.
 pub struct Publisher<M> {
     writer: QueueWriter,
+    queue: QueueEndpoint,
     of: PhantomData<fn(M)>,
 }
 
@@ -31,7 +32,7 @@ impl<M: Message> Publisher<M> {
             }
             message::store::<M>(&directory)?;
         }
-        Ok(Self { writer, of: PhantomData })
+        Ok(Self { writer, queue: queue.clone(), of: PhantomData })
     }
 
     /// Whether there is a queue that says that its messages are of this type.
@@ -50,6 +51,11 @@ impl<M: Message> Publisher<M> {
     #[inline]
     pub fn send(&mut self, message: &M) -> Result<u64, BusError> {
         Ok(self.writer.append(M::TYPE_ID, message.as_bytes())?)
+    }
+
+    /// A reader of what was sent, which registers nothing.
+    pub(crate) fn subscriber(&self) -> Result<Subscriber<M>, BusError> {
+        Subscriber::open(&self.queue, ReaderConfig::default())
     }
 
     /// The writer, for whatever else it does. What is appended there is to be of this type too.
