@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod answered;
+mod async_discovery;
 mod channel;
 mod directory;
 mod error;
@@ -38,6 +39,7 @@ mod subscriber_discovery;
 mod typed;
 
 pub use answered::REQUESTS_IN_FLIGHT;
+pub use async_discovery::AsyncRouterDiscovery;
 pub use channel::{Duplex, RouterChannel, StrategyChannel};
 pub use error::BusError;
 pub use fan_in::{FanInEvent, StrategyFanIn};
