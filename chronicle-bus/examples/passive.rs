@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     while arguments.seconds == 0 || begun.elapsed() < Duration::from_secs(arguments.seconds) {
         for event in discovery.poll()? {
-            println!("{} {:?}", event.strategy.id(), event.change);
+            println!("{}", shared::words(&event));
         }
         println!("{}: {} events", arguments.place.feed, messages(&feed)?);
         for (id, holder) in discovery.strategies() {

@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     while arguments.orders == 0 || filled < arguments.orders {
         for told in orders.poll()? {
             let strategy = &told.event.strategy;
-            println!("router: {} {:?}", strategy.id(), told.event.change);
+            println!("router: {}", shared::words(&told.event));
             if let Err(error) = told.attached {
                 // The others' orders go on.
                 eprintln!("router: {error}");

@@ -11,7 +11,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use chronicle_bus::{StrategyChannel, StrategyId, SubscriberDiscovery};
-use chronicle_protocol::{BookEvent, TYPE_BOOK_EVENT};
 use chronicle_std::{ReaderConfig, WriterConfig};
 use clap::Parser;
 use shared::{Fill, Order, Where, newest};
@@ -65,19 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         reader.wait(SLICE)?;
         while let Some(message) = reader.next()? {
-            if message.type_id != TYPE_BOOK_EVENT {
-                continue;
-            }
-            let (seq, event) = (message.seq, BookEvent::decode(message.payload)?);
-            let wanted = event.header().market_id == arguments.market && seq % arguments.every == 0;
             let enough = arguments.orders != 0 && sent >= arguments.orders;
-            if wanted
-                && !enough
-                && let Some(best) = event.asks()?.next()
+            if !enough
+                && let Some(order) = shared::order(&message, arguments.market, arguments.every)?
             {
-                let order = Order { event_seq: seq, price: best.price, lots: 1 };
+                last_event = Some(order.event_seq);
                 sent = channel.queues.outgoing.send(&order)? + 1;
-                last_event = Some(seq);
             }
         }
         while let Some(fill) = channel.queues.incoming.next()? {

@@ -1,10 +1,13 @@
 //! What the examples say to each other, and where.
 #![allow(dead_code, reason = "each example uses a part of it")]
 
+pub mod capture;
+
 use std::path::PathBuf;
 
-use chronicle_bus::{BusError, BusLayout, Message, QueueEndpoint};
-use chronicle_std::{QueueError, ReaderConfig};
+use chronicle_bus::{BusError, BusLayout, Change, Message, QueueEndpoint, StrategyEvent};
+use chronicle_protocol::{BookEvent, Kind, ProtocolError, TYPE_BOOK_EVENT};
+use chronicle_std::{MessageView, QueueError, ReaderConfig};
 
 chronicle_bus::message! {
     /// Buy so many lots at a price.
@@ -65,4 +68,33 @@ pub fn newest<M: Message>(queue: &QueueEndpoint) -> Result<Option<(u64, M)>, Bus
         Err(error) => return Err(error.into()),
     };
     Ok(newest)
+}
+
+/// The order that a strategy answers an event with, if it does: to buy a lot for the first price asked,
+/// if it is of the strategy's market, and of every so manieth event.
+pub fn order(
+    event: &MessageView<'_>,
+    market: u32,
+    every: u64,
+) -> Result<Option<Order>, ProtocolError> {
+    if event.type_id != TYPE_BOOK_EVENT || !event.seq.is_multiple_of(every) {
+        return Ok(None);
+    }
+    let (event_seq, event) = (event.seq, BookEvent::decode(event.payload)?);
+    let header = event.header();
+    if header.market_id != market || ![Kind::L2_DIFF, Kind::BBO].contains(&header.kind()) {
+        return Ok(None);
+    }
+    Ok(event.asks()?.next().map(|ask| Order { event_seq, price: ask.price, lots: 1 }))
+}
+
+/// What has become of a strategy, for people.
+pub fn words(event: &StrategyEvent) -> String {
+    let id = event.strategy.id();
+    match event.change {
+        Change::Added(holder) => format!("{id} added, {holder}"),
+        Change::Removed(holder) => format!("{id} removed, it was {holder}"),
+        Change::Restarted(holder) => format!("{id} restarted, now {holder}"),
+        other => format!("{id} {other:?}"),
+    }
 }
