@@ -2,8 +2,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chronicle_std::QueueError;
 use chronicle_std::format::Holder;
+use chronicle_std::{QueueError, SourceId};
 
 /// Why something on the bus failed. Says where.
 #[derive(Debug)]
@@ -69,6 +69,13 @@ pub enum BusError {
         queue: PathBuf,
         /// The request that the reply names.
         request_seq: u64,
+    },
+    /// A message that a merge has given out is not in the source, or there is no such source.
+    NotInSource {
+        /// The source.
+        source: SourceId,
+        /// Sequence number of the message.
+        seq: u64,
     },
     /// A fan-in has no place for a strategy: it has as many as it can have, or one whose name gives the
     /// same number.
@@ -166,6 +173,9 @@ impl fmt::Display for BusError {
                 "{}: request {request_seq} was not given out, or has its reply",
                 queue.display()
             ),
+            Self::NotInSource { source, seq } => {
+                write!(f, "{source}: message {seq}, which was merged, is not there")
+            }
             Self::NoPlace { strategy } => {
                 write!(f, "there is no place for strategy {strategy} among the sources")
             }

@@ -22,6 +22,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+// `message!` names this crate as others do.
+extern crate self as chronicle_bus;
+
 mod answered;
 mod async_discovery;
 mod channel;
@@ -31,6 +34,7 @@ mod fan_in;
 mod hints;
 mod layout;
 mod lease;
+mod merge_replay;
 mod message;
 mod registration;
 mod request;
@@ -45,6 +49,7 @@ pub use error::BusError;
 pub use fan_in::{FanInEvent, StrategyFanIn};
 pub use layout::{BusLayout, NAME_LIMIT, QueueEndpoint, StrategyEndpoints, StrategyId};
 pub use lease::Lease;
+pub use merge_replay::{MergeReplay, MergedPlace};
 pub use message::Message;
 #[doc(hidden)]
 pub use message::fingerprint;
