@@ -106,19 +106,32 @@ impl Lease {
         // Staged in the directory above, so that the rename is a change in both: it is what tells those
         // who watch the one directory for all strategies.
         let staged = self.staged();
-        let path = self.strategies.path().join(&staged);
+        match self.publish(&staged) {
+            Ok(lock) => self.ready = Some(lock),
+            Err(error) => {
+                // As where the disk is full: nothing is left of it. If that fails too, the next try
+                // replaces it.
+                let _ = self.strategies.remove(&staged);
+                return Err(error);
+            }
+        }
+        self.directory.sync()?;
+        self.strategies.sync()
+    }
+
+    /// Makes the mark under its other name, and gives it its own.
+    fn publish(&self, staged: &str) -> Result<FileLock, BusError> {
+        let path = self.strategies.path().join(staged);
         let failed = |error| BusError::io(&path, "write", error);
-        let file = self.strategies.new_file(&staged)?;
+        let file = self.strategies.new_file(staged)?;
         let copy = file.try_clone().map_err(failed)?;
         let Some(lock) = FileLock::try_acquire(file).map_err(failed)? else {
             return Err(failed(std::io::ErrorKind::ResourceBusy.into()));
         };
         lock.inscribe(self.epoch).map_err(failed)?;
         copy.sync_all().map_err(failed)?;
-        self.strategies.rename(&staged, &self.directory, READY)?;
-        self.ready = Some(lock);
-        self.directory.sync()?;
-        self.strategies.sync()
+        self.strategies.rename(staged, &self.directory, READY)?;
+        Ok(lock)
     }
 
     /// Takes back that others may talk to the strategy. Not said before, it is nothing.

@@ -130,12 +130,20 @@ pub(crate) fn check<M: Message>(queue: &Directory) -> Result<Stored, BusError> {
 
 /// Writes down what a queue's messages are. Only its writer does, so there is one at a time.
 pub(crate) fn store<M: Message>(queue: &Directory) -> Result<(), BusError> {
+    let stored = stage::<M>(queue).and_then(|()| queue.rename(STAGED, queue, FILE));
+    if stored.is_err() {
+        // As where the disk is full: nothing is left of it. If that fails too, the next one replaces it.
+        let _ = queue.remove(STAGED);
+    }
+    stored?;
+    queue.sync()
+}
+
+fn stage<M: Message>(queue: &Directory) -> Result<(), BusError> {
     let failed = |error| BusError::io(queue.path().join(STAGED), "write", error);
     let mut file: File = queue.new_file(STAGED)?;
     file.write_all(line::<M>().as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    queue.rename(STAGED, queue, FILE)?;
-    queue.sync()
+    file.sync_all().map_err(failed)
 }
 
 #[cfg(test)]
