@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use chronicle_std::{Queue, QueueError, QueueReader, QueueWriter, ReaderConfig, WriterConfig};
 
-use crate::BusError;
 use crate::directory::Directory;
+use crate::{BusError, message};
 
 /// The longest name, in bytes.
 pub const NAME_LIMIT: usize = 64;
@@ -251,6 +251,16 @@ impl QueueEndpoint {
             Err(error) => return Err(error),
         }
         Ok(Queue::open_reader(self.path(), config)?)
+    }
+
+    /// What the queue says of its messages: name, type id and fingerprint of their type, as one line.
+    /// `None` if it does not say, as a queue of book events does not.
+    ///
+    /// # Errors
+    /// [`BusError::Refused`]; the system's, that there is no such directory among them.
+    pub fn message_type(&self) -> Result<Option<String>, BusError> {
+        let line = message::stored(&self.open_directory()?)?;
+        Ok(line.map(|line| line.trim_end().to_owned()))
     }
 
     /// The queue's directory, opened.

@@ -9,9 +9,9 @@ use crate::{BusError, StrategyEndpoints};
 
 /// Held by whoever runs the strategy. Never removed: a lock on a file that has lost its name keeps
 /// nobody out.
-const LEASE: &str = "LEASE";
+pub(crate) const LEASE: &str = "LEASE";
 /// There while the strategy can be talked to, and locked by the process that put it there.
-const READY: &str = "READY";
+pub(crate) const READY: &str = "READY";
 
 /// How often a lease is tried again whose file was replaced meanwhile.
 const ATTEMPTS: u32 = 16;
@@ -204,7 +204,7 @@ pub(crate) fn incarnation(directory: &Directory) -> Result<Option<Incarnation>, 
 }
 
 /// What a lease or a mark says, whether anybody holds it or not.
-fn line(file: &File) -> Option<Holder> {
+pub(crate) fn line(file: &File) -> Option<Holder> {
     let mut buffer = [0; 128];
     let length = file.read_at(&mut buffer, 0).ok()?;
     let text = str::from_utf8(buffer.get(..length)?).ok()?;

@@ -40,6 +40,7 @@ mod registration;
 mod request;
 mod router_discovery;
 mod subscriber_discovery;
+mod survey;
 mod typed;
 
 pub use answered::REQUESTS_IN_FLIGHT;
@@ -57,6 +58,7 @@ pub use registration::ReaderRegistration;
 pub use request::{Reply, Requester, Responder};
 pub use router_discovery::{Change, RouterDiscovery, StrategyEvent};
 pub use subscriber_discovery::{Connection, Reason, SubscriberDiscovery};
+pub use survey::{Sign, StrategySurvey, Survey};
 pub use typed::{Publisher, Received, Subscriber};
 /// What [`message!`] makes use of, in the version that it needs.
 pub use zerocopy;

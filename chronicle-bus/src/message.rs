@@ -106,26 +106,32 @@ fn line<M: Message>() -> String {
     format!("{} type_id={:#06x} fingerprint={:016x}\n", M::NAME, M::TYPE_ID, M::FINGERPRINT)
 }
 
-/// Compares what a queue says with what is expected.
-pub(crate) fn check<M: Message>(queue: &Directory) -> Result<Stored, BusError> {
+/// What a queue says of its messages, if it does.
+pub(crate) fn stored(queue: &Directory) -> Result<Option<String>, BusError> {
     let file = match queue.file(FILE) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(Stored::Nothing),
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut text = Vec::new();
     file.take(LIMIT)
         .read_to_end(&mut text)
         .map_err(|error| BusError::io(queue.path().join(FILE), "read", error))?;
-    let (stored, expected) = (String::from_utf8_lossy(&text), line::<M>());
-    if stored == expected {
-        return Ok(Stored::This);
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// Compares what a queue says with what is expected.
+pub(crate) fn check<M: Message>(queue: &Directory) -> Result<Stored, BusError> {
+    let (stored, expected) = (stored(queue)?, line::<M>());
+    match stored {
+        None => Ok(Stored::Nothing),
+        Some(stored) if stored == expected => Ok(Stored::This),
+        Some(stored) => Err(BusError::WrongType {
+            queue: queue.path().to_owned(),
+            stored: stored.trim_end().to_owned(),
+            expected: expected.trim_end().to_owned(),
+        }),
     }
-    Err(BusError::WrongType {
-        queue: queue.path().to_owned(),
-        stored: stored.trim_end().to_owned(),
-        expected: expected.trim_end().to_owned(),
-    })
 }
 
 /// Writes down what a queue's messages are. Only its writer does, so there is one at a time.

@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// What a queue keeps, why, and what may go
     #[command(subcommand)]
     Retention(RetentionCommand),
+    /// Look over a bus: its queues, who writes and reads them, strategies and their signs of life, and
+    /// what is wrong. Changes nothing. Exit code 1 if anything is wrong
+    Doctor(DoctorArguments),
     /// Measure throughput and latency on this machine, and survive a kill -9, in about 15 seconds
     Demo(DemoArguments),
     /// A process of the demo
@@ -248,6 +251,18 @@ pub(crate) enum RetentionCommand {
 pub(crate) struct RetentionArguments {
     /// The queue's directory
     pub(crate) queue: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArguments {
+    /// The bus's directory
+    pub(crate) bus: PathBuf,
+    /// Check every message of every queue too
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use chronicle_bus::BusError;
 use chronicle_std::QueueError;
 
 use crate::output;
@@ -16,6 +17,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// The command's own output cannot be written, or something inside went wrong: exit code 1.
     Internal(String),
+    /// What was looked at is not as it should be: exit code 1.
+    Unhealthy(String),
     /// Whoever read the output has gone: nothing to say, exit code 0.
     BrokenPipe,
 }
@@ -42,11 +45,17 @@ impl Failure {
                 output::complain(&message);
                 ExitCode::from(2)
             }
-            Self::Internal(message) => {
+            Self::Internal(message) | Self::Unhealthy(message) => {
                 output::complain(&message);
                 ExitCode::from(1)
             }
         }
+    }
+}
+
+impl From<BusError> for Failure {
+    fn from(error: BusError) -> Self {
+        Self::Refused(error.to_string())
     }
 }
 

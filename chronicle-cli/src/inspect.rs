@@ -28,42 +28,42 @@ pub(crate) fn list_readers(arguments: &InspectArguments) -> Result<(), Failure> 
 
 /// A queue as it is printed.
 #[derive(Serialize)]
-struct QueueView {
+pub(crate) struct QueueView {
     path: String,
     version: u32,
     queue_id: String,
     created_ns: u64,
     segment_size: u64,
     checksums: bool,
-    segments: u32,
+    pub(crate) segments: u32,
     oldest: Place,
-    head: Place,
+    pub(crate) head: Place,
     last_seq: Option<u64>,
     durable_seq: u64,
     replicated_seq: Option<u64>,
     epoch: u32,
-    writer: WriterView,
-    readers: Vec<ReaderView>,
+    pub(crate) writer: WriterView,
+    pub(crate) readers: Vec<ReaderView>,
 }
 
 #[derive(Serialize)]
-struct Place {
+pub(crate) struct Place {
     segment: u32,
     offset: u64,
-    seq: u64,
+    pub(crate) seq: u64,
 }
 
 #[derive(Serialize)]
-struct WriterView {
-    status: &'static str,
-    pid: Option<u32>,
+pub(crate) struct WriterView {
+    pub(crate) status: &'static str,
+    pub(crate) pid: Option<u32>,
     start_time: Option<u64>,
     epoch: Option<u32>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ReaderView {
+pub(crate) enum ReaderView {
     Known {
         name: String,
         committed: Place,
@@ -85,7 +85,7 @@ impl From<Position> for Place {
 }
 
 impl QueueView {
-    fn new(path: &Path, report: &QueueReport) -> Self {
+    pub(crate) fn new(path: &Path, report: &QueueReport) -> Self {
         let queue = &report.queue;
         let head = queue.head.position;
         let holder = queue.holder;

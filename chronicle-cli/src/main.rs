@@ -5,6 +5,7 @@ mod append;
 mod args;
 mod create;
 mod demo;
+mod doctor;
 mod failure;
 mod input;
 mod inspect;
@@ -43,6 +44,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Readers(ReadersCommand::Rm(arguments)) => retention::remove_reader(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Retention(command) => retention::run(&command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(role) => demo::child::run(&role),
