@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use child::{Body, Process, told};
 use chronicle_bus::{
     BusError, BusLayout, Duplex, QueueEndpoint, REQUESTS_IN_FLIGHT, Reply, Requester, Responder,
-    Subscriber,
+    RouterChannel, RouterDiscovery, StrategyChannel, StrategyId, Subscriber,
 };
-use chronicle_std::{ReaderConfig, WriterConfig};
+use chronicle_std::{Queue, QueueError, ReaderConfig, RepairOptions, WriterConfig};
 
 chronicle_bus::message! {
     /// Square this.
@@ -256,6 +256,83 @@ fn replies_to_requests_that_are_not_there_are_told_and_nothing_is_answered() {
     let opened = Duplex::open(&answered, &asked, small(), named("server")).unwrap();
     let refused = Responder::<Question, Square>::new(opened).map(drop);
     assert!(matches!(refused, Err(BusError::UnexpectedReply { request_seq: 0, .. })));
+}
+
+#[test]
+fn a_strategy_asks_a_router_that_finds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = BusLayout::new(directory.path()).unwrap();
+    let strategy = layout.strategy(StrategyId::new("momentum").unwrap());
+    let channel = StrategyChannel::<Question, Square>::open(&strategy, small()).unwrap();
+    let (queues, mut lease) = channel.into_parts();
+    let mut client = Requester::new(queues).unwrap();
+    lease.mark_ready().unwrap();
+
+    let mut discovery = RouterDiscovery::new(&layout);
+    let found = discovery.poll().unwrap().remove(0).strategy;
+    let channel = RouterChannel::<Question, Square>::open(&found, "router", small()).unwrap();
+    let mut server = Responder::new(channel.queues).unwrap();
+    client.send(&Question { number: 0 }).unwrap();
+    assert_eq!(given(&mut server), [0]);
+    answer(&mut server, 0);
+    assert_eq!(client.wait_for(0, PATIENCE).unwrap().unwrap().square, 0);
+    lease.withdraw().unwrap();
+    assert_eq!(discovery.wait(PATIENCE).unwrap().len(), 1);
+}
+
+#[test]
+fn requests_that_a_repair_has_found_lost_stop_nothing() {
+    const COUNT: u64 = 4000;
+    let directory = tempfile::tempdir().unwrap();
+    let (asked, answered) = queues(directory.path());
+    let mut config = WriterConfig::default();
+    config.segment_size = 4096;
+    let ends = Duplex::open_first(&asked, &answered, config, named("client")).unwrap();
+    let mut client = Requester::<Question, Square>::new(ends).unwrap();
+    for number in 0..COUNT {
+        client.send(&Question { number }).unwrap();
+    }
+    drop(client);
+    for segment in 3..40 {
+        std::fs::write(asked.path().join(format!("{segment:09}.q")), [0; 4096]).unwrap();
+    }
+    let report = Queue::repair(asked.path(), &RepairOptions::default()).unwrap();
+    let lost = report.messages_lost;
+    assert!(lost > REQUESTS_IN_FLIGHT, "more than can be open: {lost}");
+
+    let mut server = responder(directory.path());
+    let (mut replies, mut gaps, mut waits) = (0, 0, 0);
+    loop {
+        match server.next().map(|request| request.map(|request| request.seq)) {
+            // The first one is answered when nothing else can be.
+            Ok(Some(0)) => {}
+            Ok(Some(request)) => {
+                answer(&mut server, request);
+                replies += 1;
+            }
+            Ok(None) if server.is_full() => {
+                answer(&mut server, 0);
+                replies += 1;
+                waits += 1;
+            }
+            Ok(None) => break,
+            Err(BusError::Queue(QueueError::Gap { first, next, .. })) => gaps += next - first,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((replies, gaps, waits), (COUNT - lost, lost, 1));
+    assert_eq!(server.open_requests().count(), 0);
+    client = requester(directory.path());
+    let mut received = 0;
+    while client.receive().unwrap().is_some() {
+        received += 1;
+    }
+    assert_eq!(received, COUNT - lost);
+    drop(server);
+    let mut server = responder(directory.path());
+    assert!(server.next().unwrap().is_none());
+    client.send(&Question { number: COUNT }).unwrap();
+    assert_eq!(given(&mut server), [COUNT]);
 }
 
 /// Not a test of its own: answers requests in any order, until it is killed.
