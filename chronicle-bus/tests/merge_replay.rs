@@ -41,30 +41,61 @@ fn config() -> WriterConfig {
     config
 }
 
-/// Not a test of its own: writes in bursts until it is told to stop. Now and then a message becomes visible
-/// a while after the time that is its stamp.
+/// Not a test of its own: writes in bursts until it is told to stop. Where a lateness is declared, the
+/// first writer's bursts begin with a message that becomes visible when the merge has passed its time.
 #[test]
 fn body_writes() {
     let Some(root) = told::<PathBuf>("ROOT") else { return };
     let number: u32 = told("NUMBER").unwrap();
+    let is_late = number == 0 && told::<u64>("LATENESS_US").is_some();
     let mut writer = input(&root, number).open_publisher(config()).unwrap();
     println!("writing");
     while !root.join("stop").exists() {
         let stamp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let stamp_ns = stamp.as_nanos() as u64;
+        if is_late {
+            await_output(&root, stamp_ns);
+        }
         thread::sleep(Duration::from_micros(fastrand::u64(..3000)));
         for message in 0..fastrand::u32(1..30) {
             let seq = writer.next_seq();
             let mut payload = [seq.to_le_bytes(), u64::from(number).to_le_bytes()].concat();
             payload.resize(16 + fastrand::usize(..200), number as u8);
             let type_id = 0x8000 + number as u16;
-            if message == 0 && fastrand::u8(..) < 16 {
-                writer.append_at(type_id, stamp.as_nanos() as u64, &payload).unwrap();
+            if is_late && message == 0 {
+                writer.append_at(type_id, stamp_ns, &payload).unwrap();
+                println!("late");
             } else {
                 writer.append(type_id, &payload).unwrap();
             }
         }
     }
     println!("written {}", writer.next_seq());
+}
+
+/// Waits until the merge has given out something that is younger than this, or the others are to stop.
+fn await_output(root: &Path, stamp_ns: u64) {
+    let mut config = ReaderConfig::default();
+    config.start = Start::Latest;
+    let mut output = loop {
+        match merged(root, "output").open_reader(config.clone()) {
+            Ok(reader) => break reader,
+            Err(error) => assert!(error.is_not_found(), "{error}"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    loop {
+        output.wait(Some(Duration::from_millis(100))).unwrap();
+        while let Some(message) = output.next().unwrap() {
+            if message.timestamp_ns > stamp_ns {
+                return;
+            }
+        }
+        if root.join("stop").exists() {
+            return;
+        }
+        assert!(root.exists(), "the test is over");
+    }
 }
 
 fn append(output: &mut QueueWriter, merged: &Merged<'_>) {
@@ -150,6 +181,9 @@ fn run(root: &Path, lateness_us: Option<u64>, kills: u32) -> u64 {
         merge = start(Body::named("body_merges"), 0, "merging");
     }
     thread::sleep(period);
+    if lateness_us.is_some() {
+        writers.first_mut().and_then(|writer| writer.said("late")).unwrap();
+    }
     fs::write(root.join("stop"), "").unwrap();
     let written = writers.iter_mut().map(|writer| {
         let written: u64 = writer.said("written").unwrap().parse().unwrap();
