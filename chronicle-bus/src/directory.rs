@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, openat, renameat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::BusError;
+use crate::{BusError, Space};
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -138,6 +139,15 @@ impl Directory {
             }
         }
         Ok(names)
+    }
+
+    /// The file system that it is on, if that says.
+    pub(crate) fn space(&self) -> Option<Space> {
+        let found = fstatvfs(&self.descriptor).ok()?;
+        Some(Space {
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            size_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -25,6 +25,7 @@ const ORDERS_IN: &str = "orders_in";
 /// BUS/orders/queue/STRATEGY/orders_out       from a strategy to routers
 /// BUS/orders/queue/STRATEGY/orders_in        from a router to the strategy
 /// BUS/orders/queue/STRATEGY/LEASE, READY     that the strategy runs, and can be talked to
+/// BUS/counters/...                           what writers and readers have counted
 /// ```
 ///
 /// Names have 1 to [`NAME_LIMIT`] characters out of `A-Z a-z 0-9 _ -`, so none leads out of its place.
@@ -217,13 +218,17 @@ impl QueueEndpoint {
     }
 
     /// Opens the queue's writer. The queue is made as `config` says if there is none, with the
-    /// directories that lead to it, which only their owner may enter.
+    /// directories that lead to it, which only their owner may enter. It is
+    /// [counted](BusLayout::counters), if that is possible.
     ///
     /// # Errors
     /// [`BusError::Refused`]; those of [`Queue::open_publisher_with`].
     pub fn open_publisher(&self, config: WriterConfig) -> Result<QueueWriter, BusError> {
         self.refuse_link(&make(&self.root, self.names_above())?)?;
-        Ok(Queue::open_publisher_with(self.path(), config)?)
+        let mut writer = Queue::open_publisher_with(self.path(), config)?;
+        // Without being counted it works as well, and says so.
+        let _ = self.count_writer(&mut writer);
+        Ok(writer)
     }
 
     /// Makes the queue, if there is none; whoever is to write it opens it then.
@@ -238,7 +243,7 @@ impl QueueEndpoint {
         }
     }
 
-    /// Opens a reader.
+    /// Opens a reader. One with a name is [counted](BusLayout::counters) under it, if that is possible.
     ///
     /// # Errors
     /// [`BusError::Refused`]; [`QueueError::NotFound`] and the others of [`Queue::open_reader`].
@@ -250,7 +255,22 @@ impl QueueEndpoint {
             }
             Err(error) => return Err(error),
         }
-        Ok(Queue::open_reader(self.path(), config)?)
+        let name = config.name.clone();
+        let mut reader = Queue::open_reader(self.path(), config)?;
+        if let Some(name) = name {
+            let _ = self.count_reader(&mut reader, &name);
+        }
+        Ok(reader)
+    }
+
+    /// The bus's directory, opened.
+    pub(crate) fn bus(&self) -> Result<Directory, BusError> {
+        Directory::root(&self.root)
+    }
+
+    /// The queue's path below the bus.
+    pub(crate) fn below_the_bus(&self) -> String {
+        self.names_above().chain([self.name.as_str()]).collect::<Vec<_>>().join("/")
     }
 
     /// What the queue says of its messages: name, type id and fingerprint of their type, as one line.

@@ -43,6 +43,7 @@ pub struct SubscriberDiscovery {
     config: ReaderConfig,
     hints: Hints,
     state: State,
+    counted_as: Option<String>,
 }
 
 struct State {
@@ -65,7 +66,15 @@ impl SubscriberDiscovery {
     pub fn with_rescan(queue: QueueEndpoint, config: ReaderConfig, rescan: Duration) -> Self {
         let hints = Hints::new(queue.path(), rescan);
         let state = State { reader: None, connection: Connection::Waiting };
-        Self { queue, config, hints, state }
+        Self { queue, config, hints, state, counted_as: None }
+    }
+
+    /// Has the reader counted under this name, where it has none of its own; see
+    /// [`QueueEndpoint::count_reader`].
+    #[must_use]
+    pub fn counted_as(mut self, name: &str) -> Self {
+        self.counted_as = Some(name.to_owned());
+        self
     }
 
     /// How the subscriber stands now, if that has changed.
@@ -81,9 +90,9 @@ impl SubscriberDiscovery {
     /// # Errors
     /// As [`poll`](Self::poll).
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Connection>, BusError> {
-        let Self { queue, config, hints, state } = self;
+        let Self { queue, config, hints, state, counted_as } = self;
         hints.until_found(timeout, || {
-            let now = state.look(queue, config)?;
+            let now = state.look(queue, config, counted_as.as_deref())?;
             let before = std::mem::replace(&mut state.connection, now);
             Ok((now != before).then_some(now))
         })
@@ -106,6 +115,7 @@ impl State {
         &mut self,
         queue: &QueueEndpoint,
         config: &ReaderConfig,
+        counted_as: Option<&str>,
     ) -> Result<Connection, BusError> {
         let there = Identity::of_directory(&queue.path());
         if let Some((_, opened)) = &self.reader
@@ -121,7 +131,13 @@ impl State {
         let reader = match &self.reader {
             Some((reader, _)) => reader,
             None => match queue.open_reader(config.clone()) {
-                Ok(reader) => &self.reader.insert((reader, there)).0,
+                Ok(mut reader) => {
+                    if let Some(name) = counted_as {
+                        // Without it works as well.
+                        let _ = queue.count_reader(&mut reader, name);
+                    }
+                    &self.reader.insert((reader, there)).0
+                }
                 Err(error) if error.is_not_found() => return Ok(self.connection),
                 Err(error) => return Err(error),
             },

@@ -4,6 +4,7 @@ mod at;
 mod claim;
 mod many;
 mod room;
+mod stats;
 
 use chronicle_format::{
     CHECKPOINT_FILE_SIZE, EpochRecord, Frontier, Object, Position, RecordFlags, RecordHeader,
@@ -18,7 +19,9 @@ use chronicle_sync::{
 
 pub use claim::Claim;
 pub(crate) use many::MOST_STAGED;
+pub use stats::AppenderStats;
 
+use self::stats::Counted;
 use crate::Result;
 use crate::age;
 use crate::checkpoint::newest_checkpoint;
@@ -91,6 +94,7 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     /// Whether this writer has ever been asked to make anything durable.
     flushes: bool,
     report: RecoveryReport,
+    counted: Counted,
     platform: P,
     probe: H,
     _lock: <P::Storage as Storage>::Guard,
@@ -205,6 +209,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             notify,
             geometry,
             report,
+            counted: Counted::from(&position),
             platform,
             probe,
             _lock: lock,
@@ -264,9 +269,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if let Some(waiters) = waiters(&self.notify, News::Visible)
             && waiters.someone_waits(self.barrier)
         {
-            self.probe.at(Site::Waking);
-            // Whoever is not woken wakes by its time-out, and the record is visible in any case.
-            let _ = waiters.wake_all(self.platform.park());
+            self.wake();
         }
     }
 

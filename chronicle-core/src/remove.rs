@@ -172,7 +172,8 @@ impl<P: Platform> Remover<P> {
         let oldest = lowest.max(first);
         let found = plan(platform, &self.control, lapsed, (oldest, newest), false)?;
         let (head, wanted) = (found.head, found.keep_from());
-        let mut report = RetentionReport { plan: found, removed: 0, unfinished: false };
+        let mut report =
+            RetentionReport { plan: found, removed: 0, begins: oldest, unfinished: false };
         if !alone {
             return Ok(report);
         }
@@ -214,6 +215,7 @@ impl<P: Platform> Remover<P> {
         }
         // Leftovers go for what the checkpoint said before: that may not be on the medium yet.
         self.checkpoint.sync(platform)?;
+        report.begins = begins;
         let mut id = lowest;
         while id < begins {
             if !go_on(Leftovers { next: id, end: begins, segment_size }) {

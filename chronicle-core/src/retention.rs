@@ -61,6 +61,8 @@ pub struct RetentionReport {
     pub plan: RetentionPlan,
     /// Segments that were removed.
     pub removed: u32,
+    /// The segment that the log begins with now.
+    pub begins: SegmentId,
     /// Whether there is more to remove: removal was told to stop, or another thread was just storing the
     /// checkpoint.
     pub unfinished: bool,

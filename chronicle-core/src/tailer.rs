@@ -4,6 +4,7 @@ mod copied;
 mod options;
 mod park_any;
 mod peek;
+mod place;
 mod waiting;
 
 pub use options::{TailOptions, Visibility};
@@ -352,23 +353,6 @@ impl<P: Platform> Tailer<P> {
     /// death of this process.
     pub fn sync_position(&self) -> Result<(), P> {
         self.registration.as_ref().ok_or(Error::NotRegistered)?.sync(&self.platform)
-    }
-
-    /// Where the next record is.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        Position { segment: self.segment.id, offset: self.offset, seq: self.seq, epoch: self.epoch }
-    }
-
-    /// The position that was committed last; `None` for a passive reader.
-    #[must_use]
-    pub fn committed(&self) -> Option<Position> {
-        self.registration.as_ref().map(Registration::committed)
-    }
-
-    /// Time stamp of the last record that [`next`](Self::next) gave in the current segment.
-    pub(crate) fn last_timestamp_ns(&self) -> Option<u64> {
-        self.last_read.map(|last| last.timestamp_ns)
     }
 
     /// The platform underneath.

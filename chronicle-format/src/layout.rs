@@ -43,7 +43,7 @@ const fn assert_sound(size: usize, fields: &[Field]) {
 }
 
 macro_rules! layouts {
-    ($($(#[$doc:meta])* $module:ident[$size:expr] { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $offset:expr,)* })*) => {
+    ($(#[$all_doc:meta])* $all:ident; $($(#[$doc:meta])* $module:ident[$size:expr] { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $offset:expr,)* })*) => {
         $(
             $(#[$doc])*
             pub mod $module {
@@ -58,12 +58,15 @@ macro_rules! layouts {
                 const _: () = super::assert_sound(LAYOUT.size, LAYOUT.fields);
             }
         )*
-        /// Every layout of this version, in the order of `docs/format.md`.
-        pub const ALL: &[Layout] = &[$($module::LAYOUT,)*];
+        $(#[$all_doc])*
+        pub const $all: &[Layout] = &[$($module::LAYOUT,)*];
     };
 }
 
 layouts! {
+    /// Every layout of this version, in the order of `docs/format.md`.
+    ALL;
+
     /// The header in front of every record.
     record[32] {
         /// Payload length + 1; 0 while nothing is committed. Low half of the commit word.
@@ -329,5 +332,147 @@ layouts! {
         EPOCH: u32 = 24,
         /// CRC-32C of the segment's salt followed by bytes 0..28.
         CRC: u32 = 28,
+    }
+}
+
+layouts! {
+    /// The layouts of a file of counters, in the order of `docs/counters.md`.
+    COUNTERS;
+
+    /// The head of a file of counters.
+    counters[64] {
+        /// "CHRONCNT".
+        MAGIC: u64 = 0,
+        /// Version of the layout.
+        VERSION: u32 = 8,
+        /// 1 a writer's, 2 a reader's.
+        KIND: u32 = 12,
+        /// CRC-32C of bytes 0..16.
+        CRC: u32 = 16,
+    }
+    /// What the thread of a writer publishes.
+    writer_counters[256] {
+        /// Seqlock generation over the words behind it: odd while they change.
+        GENERATION: u32 = 0,
+        /// The process, for people.
+        PID: u64 = 8,
+        /// When the process started, in clock ticks since the boot; for people.
+        PROCESS_START: u64 = 16,
+        /// How often the file was taken, this time included.
+        STARTS: u64 = 24,
+        /// When it was, nanoseconds since 1970.
+        STARTED_NS: u64 = 32,
+        /// When these words were stored, nanoseconds since 1970.
+        PUBLISHED_NS: u64 = 40,
+        /// 0 counted, 1 closed in order.
+        CLOSED: u64 = 48,
+        /// Segment of the head.
+        SEGMENT: u64 = 56,
+        /// Offset of the head.
+        OFFSET: u64 = 64,
+        /// Sequence number of the next message.
+        SEQ: u64 = 72,
+        /// Highest time stamp of any message.
+        TIME_NS: u64 = 80,
+        /// Calls that failed, a full queue included.
+        ERRORS: u64 = 88,
+        /// When the last one did, nanoseconds since 1970; 0 if none did.
+        LAST_ERROR_NS: u64 = 96,
+        /// Messages that this process has appended.
+        MESSAGES: u64 = 104,
+        /// Bytes of their records, headers and padding included.
+        BYTES: u64 = 112,
+        /// Segments that were rolled out of.
+        ROLLS: u64 = 120,
+        /// Rolls for which no segment was prepared.
+        UNPREPARED_ROLLS: u64 = 128,
+        /// Times that space was allocated ahead of the writer.
+        EXTENSIONS: u64 = 136,
+        /// System calls that woke sleepers.
+        WAKES: u64 = 144,
+        /// Appends that found the queue full.
+        FULL: u64 = 152,
+        /// Time that was waited for room.
+        FULL_WAIT_NS: u64 = 160,
+        /// 1 while the writer waits for room.
+        WAITING_FOR_ROOM: u64 = 168,
+        /// Messages below this survive a power loss.
+        DURABLE_SEQ: u64 = 176,
+        /// Size of a segment in bytes.
+        SEGMENT_SIZE: u64 = 184,
+        /// No roll while segments would take more bytes than this; 0: no limit.
+        CAPACITY_BYTES: u64 = 192,
+    }
+    /// What threads beside a writer publish, one at a time.
+    keeper_counters[128] {
+        /// Seqlock generation over the words behind it: odd while they change.
+        GENERATION: u32 = 0,
+        /// When these words were stored, nanoseconds since 1970; 0 if they never were.
+        PUBLISHED_NS: u64 = 8,
+        /// Syncs of messages.
+        SYNCS: u64 = 16,
+        /// Time that they took.
+        SYNC_NS: u64 = 24,
+        /// Syncs that failed.
+        SYNC_ERRORS: u64 = 32,
+        /// Looks for segments that need not be kept.
+        RETENTION_LOOKS: u64 = 40,
+        /// Looks that failed.
+        RETENTION_ERRORS: u64 = 48,
+        /// Segments that were removed.
+        REMOVED_SEGMENTS: u64 = 56,
+        /// The oldest segment, after the last look.
+        OLDEST_SEGMENT: u64 = 64,
+        /// Segments that the limits asked to go and a reader held, at the last look.
+        HELD_SEGMENTS: u64 = 72,
+        /// Segment of the head, as it was found in the queue when the writer had nothing to do.
+        SEGMENT: u64 = 80,
+        /// Its offset.
+        OFFSET: u64 = 88,
+        /// Its sequence number.
+        SEQ: u64 = 96,
+        /// The highest time stamp found on the way there.
+        TIME_NS: u64 = 104,
+    }
+    /// What the thread of a reader publishes.
+    reader_counters[256] {
+        /// Seqlock generation over the words behind it: odd while they change.
+        GENERATION: u32 = 0,
+        /// The process, for people.
+        PID: u64 = 8,
+        /// When the process started, in clock ticks since the boot; for people.
+        PROCESS_START: u64 = 16,
+        /// How often the file was taken, this time included.
+        STARTS: u64 = 24,
+        /// When it was, nanoseconds since 1970.
+        STARTED_NS: u64 = 32,
+        /// When these words were stored, nanoseconds since 1970.
+        PUBLISHED_NS: u64 = 40,
+        /// 0 counted, 1 closed in order.
+        CLOSED: u64 = 48,
+        /// Segment of the next message.
+        SEGMENT: u64 = 56,
+        /// Offset of the next message.
+        OFFSET: u64 = 64,
+        /// Sequence number of the next message.
+        SEQ: u64 = 72,
+        /// Time stamp of the last message that was read; 0 if none was.
+        TIME_NS: u64 = 80,
+        /// Calls that failed.
+        ERRORS: u64 = 88,
+        /// When the last one did, nanoseconds since 1970; 0 if none did.
+        LAST_ERROR_NS: u64 = 96,
+        /// 1 if the queue keeps messages for this reader's name.
+        REGISTERED: u64 = 104,
+        /// Sequence number of the place that was committed last.
+        COMMITTED_SEQ: u64 = 112,
+        /// Waits.
+        WAITS: u64 = 120,
+        /// Waits in which no message came.
+        WAITS_TIMED_OUT: u64 = 128,
+        /// Times that messages were missing.
+        GAPS: u64 = 136,
+        /// Times that the reader was cut off because its messages were removed.
+        FELL_BEHIND: u64 = 144,
     }
 }

@@ -28,6 +28,7 @@ mod age;
 mod bytes;
 mod checkpoint;
 mod control;
+mod counters;
 mod crc32c;
 mod error;
 mod holder;
@@ -47,6 +48,10 @@ pub use age::{AGE_SAMPLES, AGE_SAMPLES_OFFSET, AgeClock, AgeSample};
 pub use checkpoint::{CHECKPOINT_FILE_SIZE, CHECKPOINT_SLOTS, Checkpoint};
 pub use control::{
     CONTROL_FILE_SIZE, CTRL_VERSION, ControlFlags, ControlHeader, Frontier, InitState,
+};
+pub use counters::{
+    COUNTERS_FILE_SIZE, COUNTERS_VALUES, COUNTERS_VERSION, CountersHeader, CountersKind,
+    KEEPER_COUNTERS_VALUES, KeeperCounters, ReaderCounters, WriterCounters,
 };
 pub use crc32c::{CrcState, crc32c};
 pub use error::FormatError;

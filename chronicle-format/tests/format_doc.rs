@@ -7,142 +7,25 @@
     reason = "a test"
 )]
 
-use std::fmt::Write;
-use std::fs;
+mod support;
 
-use chronicle_format::layout::{self, Layout};
+use chronicle_format::layout;
 use chronicle_format::*;
-
-const BYTES_PER_ROW: usize = 8;
-const CHARS_PER_BYTE: usize = 5;
+use support::{differences, documented, sections, table};
 
 fn page() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/format.md");
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The second-level sections of the page: heading and text.
-fn sections(page: &str) -> Vec<(&str, &str)> {
-    page.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect()
-}
-
-/// The layout that a heading names: `## Record header (`record`)`.
-fn layout_of(heading: &str) -> Option<&str> {
-    heading.split_once("(`")?.1.strip_suffix("`)")
-}
-
-/// The rows of the first table with this header, cell by cell, without the header itself.
-fn table<'p>(text: &'p str, header: &str) -> Vec<Vec<&'p str>> {
-    let cells = |line: &'p str| -> Vec<&'p str> {
-        line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect()
-    };
-    let rows = text.lines().skip_while(|line| *line != header).skip(2);
-    rows.take_while(|line| line.starts_with('|')).map(cells).collect()
-}
-
-/// The byte map of a layout, as the page must show it.
-fn byte_map(layout: &Layout) -> String {
-    let border = format!("      +{}\n", "----+".repeat(BYTES_PER_ROW));
-    let mut map = String::from("      ");
-    for byte in 0..BYTES_PER_ROW {
-        write!(map, "{byte:>3}{:width$}", "", width = CHARS_PER_BYTE - 3).unwrap();
-    }
-    map.truncate(map.trim_end().len());
-    map += "\n";
-    map += &border;
-
-    let mut at = 0;
-    while at < layout.size {
-        let next = layout.fields.iter().find(|field| field.offset >= at);
-        let free_until = next.map_or(layout.size, |field| field.offset);
-        let (row, mut column) = (at / BYTES_PER_ROW * BYTES_PER_ROW, at % BYTES_PER_ROW);
-        if column == 0 {
-            write!(map, "{row:>5} |").unwrap();
-        }
-        let (text, bytes) = match next {
-            Some(field) if field.offset == at => (field.name.to_lowercase(), field.size),
-            // Rows without any field are shown as one.
-            _ if column == 0 && free_until - at >= BYTES_PER_ROW => {
-                let rows = (free_until - at) / BYTES_PER_ROW * BYTES_PER_ROW;
-                (format!("- ({rows} bytes)"), rows)
-            }
-            _ => {
-                let row_end = row + BYTES_PER_ROW;
-                ("-".to_string(), free_until.min(row_end) - at)
-            }
-        };
-        let shown = bytes.min(BYTES_PER_ROW);
-        write!(map, " {text:width$}|", width = shown * CHARS_PER_BYTE - 2).unwrap();
-        column += shown;
-        at += bytes;
-        if column == BYTES_PER_ROW {
-            map += "\n";
-        }
-    }
-    map + &border
+    support::page("format.md")
 }
 
 #[test]
 fn every_layout_has_its_section_in_order() {
-    let page = page();
-    let documented: Vec<_> =
-        sections(&page).iter().filter_map(|(heading, _)| layout_of(heading)).collect();
     let coded: Vec<_> = layout::ALL.iter().map(|layout| layout.name).collect();
-    assert_eq!(documented, coded, "sections of docs/format.md and layouts of the code");
+    assert_eq!(documented(&page()), coded, "sections of docs/format.md and layouts of the code");
 }
 
 #[test]
 fn every_table_lists_exactly_the_fields_of_its_layout() {
-    let page = page();
-    let sections = sections(&page);
-    let mut wrong = String::new();
-    for layout in layout::ALL {
-        let name = layout.name;
-        let Some((_, text)) = sections.iter().find(|(heading, _)| layout_of(heading) == Some(name))
-        else {
-            writeln!(wrong, "{name}: no section").unwrap();
-            continue;
-        };
-        let size = format!("Size: {} bytes", layout.size);
-        if !text.lines().any(|line| line.starts_with(&size)) {
-            writeln!(wrong, "{name}: no line that starts with {size:?}").unwrap();
-        }
-        let documented: Vec<(String, String, String)> =
-            table(text, "| offset | size | field | meaning |")
-                .iter()
-                .map(|row| (row[2].to_string(), row[0].to_string(), row[1].to_string()))
-                .collect();
-        let coded: Vec<(String, String, String)> = layout
-            .fields
-            .iter()
-            .map(|field| {
-                (field.name.to_lowercase(), field.offset.to_string(), field.size.to_string())
-            })
-            .collect();
-        for (field, offset, size) in &coded {
-            match documented.iter().find(|row| row.0 == *field) {
-                None => writeln!(wrong, "{name}.{field}: in the code, not on the page").unwrap(),
-                Some((_, at, bytes)) if (at, bytes) != (offset, size) => writeln!(
-                    wrong,
-                    "{name}.{field}: {size} bytes at {offset} in the code, {bytes} at {at} on the page"
-                )
-                .unwrap(),
-                Some(_) => {}
-            }
-        }
-        for (field, ..) in &documented {
-            if !coded.iter().any(|row| row.0 == *field) {
-                writeln!(wrong, "{name}.{field}: on the page, not in the code").unwrap();
-            }
-        }
-        if wrong.is_empty() && documented != coded {
-            writeln!(wrong, "{name}: rows are out of order or repeated").unwrap();
-        }
-        let map = byte_map(layout);
-        if !text.contains(&map) {
-            writeln!(wrong, "{name}: the byte map is not this one:\n{map}").unwrap();
-        }
-    }
+    let wrong = differences(&page(), layout::ALL);
     assert!(wrong.is_empty(), "docs/format.md and chronicle-format/src/layout.rs differ:\n{wrong}");
 }
 

@@ -13,7 +13,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use chronicle_format::layout::{control, record, segment};
+use chronicle_format::layout::{self, control, record, segment};
 use chronicle_format::*;
 
 const SALT: u32 = 0x5a17_c0de;
@@ -120,6 +120,34 @@ fn limits_and_the_age_clock_keep_their_bytes() {
     assert_eq!(AgeClock::decode(&golden("age_clock", clock.encode())), Some(clock));
     let sample = AgeSample { age_ns: clock.clock_ns, segment: SegmentId::new(7).unwrap() };
     assert_eq!(AgeSample::decode(&golden("age_sample", sample.encode())), Some(sample));
+}
+
+#[test]
+fn counters_keep_their_bytes() {
+    let header = CountersHeader { kind: CountersKind::Reader };
+    assert_eq!(CountersHeader::decode(&golden("counters", header.encode())), Ok(header));
+    // Each word is another number, so that each is seen to be in its place.
+    let words = WriterCounters::from_words(std::array::from_fn(|i| 0x0101 * (i as u64 + 1)));
+    let bytes = words.words().map(u64::to_le_bytes);
+    let stored = golden::<{ 8 * WriterCounters::WORDS }>(
+        "writer_counters",
+        *bytes.as_flattened().first_chunk().unwrap(),
+    );
+    assert_eq!(stored[layout::writer_counters::SEQ - 8..][..8], words.seq.to_le_bytes());
+    let words = KeeperCounters::from_words(std::array::from_fn(|i| 0x0101 * (i as u64 + 1)));
+    let bytes = words.words().map(u64::to_le_bytes);
+    let stored = golden::<{ 8 * KeeperCounters::WORDS }>(
+        "keeper_counters",
+        *bytes.as_flattened().first_chunk().unwrap(),
+    );
+    assert_eq!(stored[layout::keeper_counters::SEQ - 8..][..8], words.seq.to_le_bytes());
+    let words = ReaderCounters::from_words(std::array::from_fn(|i| 0x0101 * (i as u64 + 1)));
+    let bytes = words.words().map(u64::to_le_bytes);
+    let stored = golden::<{ 8 * ReaderCounters::WORDS }>(
+        "reader_counters",
+        *bytes.as_flattened().first_chunk().unwrap(),
+    );
+    assert_eq!(stored[layout::reader_counters::SEQ - 8..][..8], words.seq.to_le_bytes());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use core::ptr::{NonNull, null_mut};
 
 use chronicle_sync::{Region, RegionMut};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, msync, munmap};
 use rustix::param::page_size;
@@ -32,6 +33,16 @@ pub struct LinuxMap {
 }
 
 impl LinuxView {
+    /// Maps a file that is no object of a queue, all of it. Open for reading.
+    ///
+    /// # Errors
+    /// [`Call::Stat`], [`Call::Map`]
+    pub fn of(file: impl AsFd) -> Result<Self, LinuxError> {
+        let file = file.as_fd();
+        let stat = Call::Stat.make(|| fstat(file))?;
+        Self::new(file, u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
     /// Maps a file that is open for reading; the mapping outlives the descriptor (mmap(2)).
     pub(crate) fn new(file: BorrowedFd<'_>, size: u64) -> Result<Self, LinuxError> {
         Ok(Self { mapping: Mapping::new(file, size, ProtFlags::READ)? })
@@ -39,6 +50,16 @@ impl LinuxView {
 }
 
 impl LinuxMap {
+    /// Maps a file that is no object of a queue, all of it. Open for reading and writing, and with space
+    /// for every byte: a store to a page without is a fatal signal.
+    ///
+    /// # Errors
+    /// [`Call::Stat`], [`Call::Map`]
+    pub fn of(file: OwnedFd) -> Result<Self, LinuxError> {
+        let stat = Call::Stat.make(|| fstat(&file))?;
+        Self::new(file, u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
     /// Maps a file that is open for reading and writing.
     pub(crate) fn new(file: OwnedFd, size: u64) -> Result<Self, LinuxError> {
         let mapping = Mapping::new(file.as_fd(), size, ProtFlags::READ | ProtFlags::WRITE)?;

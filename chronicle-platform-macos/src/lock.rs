@@ -68,6 +68,13 @@ impl MacosGuard {
         holder(self.file.as_fd())
     }
 
+    /// What a line of this process says.
+    #[must_use]
+    pub fn this_process(epoch: u32, boot: u64) -> Holder {
+        let start_time = start_time(process_id()).unwrap_or(0);
+        Holder { pid: process_id(), start_time, boot, epoch }
+    }
+
     /// Writes the holder's line over the one that is there.
     ///
     /// # Errors
@@ -77,13 +84,7 @@ impl MacosGuard {
             // Every other object has bytes of its own.
             return Err(Call::Write.failed(Errno::OPNOTSUPP));
         }
-        let holder = Holder {
-            pid: process_id(),
-            start_time: start_time(process_id()).unwrap_or(0),
-            boot,
-            epoch,
-        };
-        let text = holder.encode();
+        let text = Self::this_process(epoch, boot).encode();
         if !size_is_allowed(text.len() as u64) {
             return Err(Call::Write.failed(Errno::FBIG));
         }

@@ -10,14 +10,16 @@ use crate::QueueError;
 #[cfg(all(target_os = "linux", not(chronicle_darwin_shim)))]
 pub(crate) use chronicle_platform_linux::{
     LinuxClock as SystemClock, LinuxError as PlatformError, LinuxGuard as SystemGuard,
-    LinuxPark as SystemPark, LinuxPlatform as Backend, LinuxWatch as SystemWatch,
+    LinuxMap as SystemMap, LinuxPark as SystemPark, LinuxPlatform as Backend,
+    LinuxView as SystemView, LinuxWatch as SystemWatch,
 };
 
 // Under the flag, the macOS backend's source on Linux: a test (`cargo xtask platforms`).
 #[cfg(any(target_os = "macos", chronicle_darwin_shim))]
 pub(crate) use chronicle_platform_macos::{
     MacosClock as SystemClock, MacosError as PlatformError, MacosGuard as SystemGuard,
-    MacosPark as SystemPark, MacosPlatform as Backend, MacosWatch as SystemWatch,
+    MacosMap as SystemMap, MacosPark as SystemPark, MacosPlatform as Backend,
+    MacosView as SystemView, MacosWatch as SystemWatch,
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]

@@ -9,6 +9,7 @@ use chronicle_core::{
 use chronicle_sync::{Clock, Instant};
 
 use crate::backend::{Backend, PlatformError, SystemClock, SystemPark};
+use crate::counters::{Counts, Pace};
 use crate::reader::Commits;
 use crate::{QueueError, QueueReader};
 
@@ -65,6 +66,9 @@ pub struct FanIn<const N: usize = 64> {
     strategy: WaitStrategy,
     park: ParkAny,
     clock: SystemClock,
+    /// Calls until the next look at the clock, and how often that is.
+    until_look: u64,
+    pace: Pace,
 }
 
 /// What a reader has beside its tailer.
@@ -73,6 +77,7 @@ struct Origin {
     wait_strategy: WaitStrategy,
     writer_timeout: Option<Duration>,
     commits: Commits,
+    counts: Counts,
     /// When its writer is to be looked at; `None` while it has messages.
     look_at_writer: Option<Instant>,
 }
@@ -101,6 +106,7 @@ impl<const N: usize> FanIn<N> {
     /// One without sources that waits like this.
     #[must_use]
     pub fn with_strategy(patience: Patience, strategy: WaitStrategy) -> Self {
+        let clock = SystemClock::new();
         Self {
             engine: Box::new(Engine::new(patience)),
             origins: BTreeMap::new(),
@@ -108,7 +114,9 @@ impl<const N: usize> FanIn<N> {
             failed: None,
             strategy,
             park: ParkAny::new(&SystemPark::new()),
-            clock: SystemClock::new(),
+            until_look: 0,
+            pace: Pace::new(clock.now()),
+            clock,
         }
     }
 
@@ -118,10 +126,12 @@ impl<const N: usize> FanIn<N> {
     /// # Errors
     /// There are `N` sources, or one has this number: the reader is dropped.
     pub fn add(&mut self, source: SourceId, reader: QueueReader) -> Result<(), Rejection> {
-        let QueueReader { tailer, path, wait_strategy, writer_timeout, commits, seeks: _ } = reader;
+        let QueueReader { tailer, path, wait_strategy, writer_timeout, commits, counts, .. } =
+            reader;
         self.engine.add(source, tailer)?;
         let look_at_writer = None;
-        let origin = Origin { path, wait_strategy, writer_timeout, commits, look_at_writer };
+        let origin =
+            Origin { path, wait_strategy, writer_timeout, commits, counts, look_at_writer };
         self.origins.insert(source, origin);
         Ok(())
     }
@@ -131,8 +141,9 @@ impl<const N: usize> FanIn<N> {
     pub fn remove(&mut self, source: SourceId) -> Option<QueueReader> {
         let tailer = self.engine.remove(source)?;
         let origin = self.origins.remove(&source)?;
-        let Origin { path, wait_strategy, writer_timeout, commits, .. } = origin;
-        Some(QueueReader { tailer, path, seeks: None, wait_strategy, writer_timeout, commits })
+        let Origin { path, wait_strategy, writer_timeout, commits, counts, .. } = origin;
+        let seeks = None;
+        Some(QueueReader { tailer, path, seeks, wait_strategy, writer_timeout, commits, counts })
     }
 
     /// Declares that nothing more is expected of a source: the output waits for it no longer. What
@@ -149,6 +160,10 @@ impl<const N: usize> FanIn<N> {
     #[allow(clippy::should_implement_trait, reason = "the view borrows the merge: no iterator can")]
     pub fn next(&mut self) -> Result<Merged<'_>, QueueError> {
         self.failed = None;
+        match self.until_look.checked_sub(1) {
+            Some(left) => self.until_look = left,
+            None => self.look(),
+        }
         match self.engine.next(&self.clock) {
             Ok(merged) => {
                 if let Merged::Nothing(hold) = &merged {
@@ -158,6 +173,9 @@ impl<const N: usize> FanIn<N> {
             }
             Err(error) => {
                 self.failed = Some(error.source_id);
+                if let Some(origin) = self.origins.get_mut(&error.source_id) {
+                    origin.counts.failed(&error.error);
+                }
                 Err(failure(&self.origins, error))
             }
         }
@@ -244,8 +262,30 @@ impl<const N: usize> FanIn<N> {
                 std::hint::spin_loop();
                 continue;
             }
-            self.sleep(until.min(hold_until).min(next_look))?;
+            let publish = self.publish_due();
+            self.sleep(until.min(hold_until).min(next_look).min(publish))?;
         }
+    }
+
+    /// Looks at the clock, and publishes what is counted and due.
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.until_look = self.pace.next_look(self.clock.now());
+        self.publish_due();
+    }
+
+    /// Publishes what is counted and due, and says when something will be.
+    fn publish_due(&mut self) -> Instant {
+        let mut due = Instant::NEVER;
+        for (source, tailer) in self.engine.sources() {
+            if let Some(origin) = self.origins.get_mut(&source)
+                && let Some(at) = origin.counts.before_sleep(tailer)
+            {
+                due = due.min(at);
+            }
+        }
+        due
     }
 
     fn has_news(&self) -> bool {
@@ -290,6 +330,17 @@ impl<const N: usize> FanIn<N> {
             next_look = next_look.min(origin.look_at_writer.unwrap_or(Instant::NEVER));
         }
         Ok((None, next_look))
+    }
+}
+
+/// Counted sources are at their end where the output is.
+impl<const N: usize> Drop for FanIn<N> {
+    fn drop(&mut self) {
+        for (source, tailer) in self.engine.sources() {
+            if let Some(origin) = self.origins.get_mut(&source) {
+                origin.counts.close(tailer);
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use chronicle_core::{Error, apply_retention};
 use crate::QueueError;
 use crate::backend::PlatformError;
 use crate::config::WhenFull;
+use crate::counters::SharedCounters;
 use crate::writer::WriterAppender;
 
 /// The first sleep between two looks, in case a reader is just about to commit.
@@ -26,6 +27,7 @@ pub(crate) fn with_room<T>(
     appender: &mut WriterAppender,
     path: &Path,
     policy: WhenFull,
+    counters: Option<&SharedCounters>,
     refused: Error<PlatformError>,
     mut again: impl FnMut(&mut WriterAppender) -> Result<T, Error<PlatformError>>,
 ) -> Result<T, QueueError> {
@@ -47,7 +49,10 @@ pub(crate) fn with_room<T>(
         slice = (2 * slice).min(LONGEST_SLICE);
         // Where it fails, the thread beside the writer or the next turn may have better luck; a
         // reader whose lease is over is for that thread, which keeps the time.
-        let _ = apply_retention(appender.platform(), |_| false);
+        let report = apply_retention(appender.platform(), |_| false);
+        if let Some(counters) = counters {
+            counters.looked(report.as_ref().ok());
+        }
         match again(appender) {
             Err(Error::QueueFull { .. }) => {}
             other => return other.map_err(|error| QueueError::from_core(path, error)),

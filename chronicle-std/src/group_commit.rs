@@ -14,6 +14,7 @@ use chronicle_sync::{Clock, Platform};
 
 use crate::QueueError;
 use crate::backend::{self, Backend, PlatformError};
+use crate::counters::SharedCounters;
 
 /// The longest that the thread sleeps without a look.
 const SLICE: Duration = Duration::from_millis(100);
@@ -30,6 +31,7 @@ struct Shared {
     progress: Mutex<Progress>,
     moved: Condvar,
     stop: OnceLock<()>,
+    counters: OnceLock<Arc<SharedCounters>>,
 }
 
 struct Progress {
@@ -70,6 +72,7 @@ impl GroupCommit {
             progress: Mutex::new(progress),
             moved: Condvar::new(),
             stop: OnceLock::new(),
+            counters: OnceLock::new(),
         });
         let worker = Worker {
             shared: Arc::clone(&shared),
@@ -89,6 +92,11 @@ impl GroupCommit {
         Arc::clone(&self.shared.syncer)
     }
 
+    /// Has syncs counted.
+    pub(crate) fn count_in(&self, counters: Arc<SharedCounters>) {
+        let _ = self.shared.counters.set(counters);
+    }
+
     /// Has the thread begin now, however long its interval is.
     pub(crate) fn ring(&self) {
         if let Some(thread) = &self.thread {
@@ -103,8 +111,9 @@ impl GroupCommit {
         end: &Position,
     ) -> Result<(), Error<PlatformError>> {
         let mut syncer = lock(&self.shared.syncer);
+        let begun = Instant::now();
         let synced = syncer.sync_to(platform, end);
-        self.shared.note(&syncer, synced)
+        self.shared.note(&syncer, synced, begun)
     }
 
     /// Waits until the message with this sequence number is durable; whether it is. If something keeps
@@ -146,8 +155,15 @@ impl Shared {
         &self,
         syncer: &Syncer<Backend>,
         synced: Result<(), Error<PlatformError>>,
+        begun: Instant,
     ) -> Result<(), Error<PlatformError>> {
         let mut progress = lock(&self.progress);
+        // Where everything was durable before, there was no sync.
+        if let Some(counters) = self.counters.get()
+            && (synced.is_err() || syncer.durable_seq() > progress.durable_seq)
+        {
+            counters.synced(begun.elapsed(), synced.is_ok());
+        }
         progress.durable_seq = syncer.durable_seq();
         progress.trouble = synced.as_ref().err().cloned();
         if let Err(error) = &synced
@@ -200,8 +216,9 @@ impl Worker {
             let stopping = self.shared.stop.get().is_some();
             let head = self.head()?;
             let mut syncer = lock(&self.shared.syncer);
+            let begun = Instant::now();
             let synced = syncer.sync_to(&self.platform, &head);
-            self.shared.note(&syncer, synced)?;
+            self.shared.note(&syncer, synced, begun)?;
             let durable_seq = syncer.durable_seq();
             if stopping {
                 let stored = syncer.checkpoint(&self.platform)?;

@@ -6,7 +6,7 @@
 //! happens for a while it parks until it is asked.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use chronicle_sync::handoff::Handoff;
 
 use crate::QueueError;
 use crate::backend::{self, Backend};
+use crate::counters::{Rest, SharedCounters};
 use crate::group_commit::SharedSyncer;
 
 /// For so long after its last work the thread looks for more by itself.
@@ -60,6 +61,7 @@ struct Shared {
     /// The writer holds its lock: segments may be removed.
     opened: OnceLock<()>,
     stop: OnceLock<()>,
+    counters: OnceLock<Arc<SharedCounters>>,
 }
 
 /// Tells the thread that the writer is open.
@@ -98,6 +100,7 @@ impl Housekeeping {
             leftovers: Mutex::new(None),
             opened: OnceLock::new(),
             stop: OnceLock::new(),
+            counters: OnceLock::new(),
         });
         let worker = Worker {
             shared: Arc::clone(&shared),
@@ -109,6 +112,8 @@ impl Housekeeping {
             blocked: false,
             age_look: Some(Duration::ZERO),
             last_retention: Instant::now(),
+            rest: Rest::default(),
+            path: path.to_owned(),
         };
         let thread = thread::Builder::new()
             .name("chronicle-keeper".to_owned())
@@ -125,6 +130,13 @@ impl Housekeeping {
 }
 
 impl Housekeeping {
+    /// Has counted what is done beside the writer.
+    pub(crate) fn count_in(&mut self, counters: Arc<SharedCounters>) {
+        if let Some(running) = &self.0 {
+            let _ = running.shared.counters.set(counters);
+        }
+    }
+
     /// Has segments that the writer leaves kept open until this syncer has synced them.
     pub(crate) fn keep_for(&mut self, syncer: SharedSyncer) {
         if let Some(running) = &self.0 {
@@ -248,6 +260,8 @@ struct Worker {
     /// not at all where no limit asks for it.
     age_look: Option<Duration>,
     last_retention: Instant,
+    rest: Rest,
+    path: PathBuf,
 }
 
 impl Worker {
@@ -272,6 +286,9 @@ impl Worker {
             } else if last_work.elapsed() < ALERT {
                 thread::sleep(LOOK);
             } else {
+                if let Some(counters) = self.shared.counters.get() {
+                    self.rest.look(&self.path, counters);
+                }
                 // Asked in the meantime, it returns at once.
                 let slice = if self.blocked { RETENTION_BLOCKED } else { SLICE };
                 thread::park_timeout(self.age_look.unwrap_or(slice).clamp(ALERT, slice));
@@ -308,6 +325,9 @@ impl Worker {
                     .and_then(|opened| remover.insert(opened).apply(platform, lapsed, go_on)),
             };
             share(shared, None);
+            if let Some(counters) = shared.counters.get() {
+                counters.looked(report.as_ref().ok());
+            }
             // Where it cannot be known whether there is a limit, the next look is soon enough.
             let max_age = report.as_ref().map_or(Some(0), |report| report.plan.policy.max_age_ns);
             self.age_look = max_age.map(|nanoseconds| {

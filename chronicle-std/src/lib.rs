@@ -24,6 +24,7 @@
 
 mod backend;
 mod config;
+mod counters;
 mod error;
 #[cfg_attr(any(target_os = "macos", chronicle_darwin_shim), path = "event_pipe.rs")]
 mod event_fd;
@@ -57,6 +58,7 @@ pub use chronicle_core::{
 pub use chronicle_format as format;
 pub use chronicle_sync::LockState;
 pub use config::{CommitSync, ReaderConfig, SyncPolicy, WhenFull, WriterConfig};
+pub use counters::{CountersFile, CountersReport, CountersValues};
 pub use error::{QueueError, Reason};
 pub use event_set::EventSet;
 pub use fan_in::{FanIn, FanInWait};

@@ -100,6 +100,23 @@ impl Members {
         waited_for.map(|member| Sleeper { tailer: &member.reader.tailer, relayed: member.relayed })
     }
 
+    /// Publishes what is counted of the readers and due, and says when something will be.
+    pub(crate) fn publish_due(&mut self) -> Instant {
+        let due = self.list.iter_mut().filter_map(|member| {
+            let QueueReader { tailer, counts, .. } = &mut member.reader;
+            counts.before_sleep(tailer)
+        });
+        due.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Publishes what is counted of the readers.
+    pub(crate) fn publish(&mut self) {
+        for member in &mut self.list {
+            let QueueReader { tailer, counts, .. } = &mut member.reader;
+            counts.publish(tailer);
+        }
+    }
+
     /// When the next writer is to be looked at.
     pub(crate) fn next_look(&self) -> Instant {
         let waited_for = self.list.iter().filter(|member| !member.failed);

@@ -2,13 +2,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chronicle_core::{
-    MessageView, Position, Reversed, SeekCache, Sought, Tailer, WaitOutcome, WaitStrategy,
+    Error, MessageView, Position, Reversed, SeekCache, Sought, Tailer, WaitOutcome, WaitStrategy,
     WriterStatus,
 };
 use chronicle_sync::{Clock, Instant, Platform};
 
-use crate::backend::Backend;
-use crate::{CommitSync, QueueError, ReaderConfig};
+use crate::backend::{Backend, PlatformError};
+use crate::counters::Counts;
+use crate::{CommitSync, CountersFile, QueueError, ReaderConfig};
 
 /// A reader of a queue, at a place of its own.
 pub struct QueueReader {
@@ -19,6 +20,7 @@ pub struct QueueReader {
     pub(crate) commits: Commits,
     /// What seeks have found out, once there was one.
     pub(crate) seeks: Option<Box<SeekCache<Backend, SEGMENTS_REMEMBERED>>>,
+    pub(crate) counts: Counts,
 }
 
 /// Segments that a reader remembers between seeks: with segments of 128 MiB, a queue of 16 GiB.
@@ -50,7 +52,8 @@ impl QueueReader {
         let ReaderConfig { wait_strategy, writer_timeout, sync_commits, .. } = *config;
         let last_sync = tailer.platform().clock().now();
         let commits = Commits { policy: sync_commits, last_sync };
-        Self { tailer, path, seeks: None, wait_strategy, writer_timeout, commits }
+        let counts = Counts::OFF;
+        Self { tailer, path, seeks: None, wait_strategy, writer_timeout, commits, counts }
     }
 
     /// The next message, or `None` if there is none yet. The view borrows the mapped file: nothing
@@ -67,7 +70,19 @@ impl QueueReader {
     )]
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, QueueError> {
         self.give_back();
-        self.tailer.next().map_err(|error| QueueError::from_core(&self.path, error))
+        self.count();
+        let Self { tailer, path, counts, .. } = self;
+        match tailer.next() {
+            Ok(None) => {
+                counts.found_nothing();
+                Ok(None)
+            }
+            Ok(message) => Ok(message),
+            Err(error) => {
+                counts.failed(&error);
+                Err(QueueError::from_core(path, error))
+            }
+        }
     }
 
     /// Segments that were removed are kept by no reader that goes on.
@@ -87,6 +102,7 @@ impl QueueReader {
     #[inline]
     pub fn commit(&mut self) -> Result<(), QueueError> {
         self.tailer.commit().map_err(|error| QueueError::from_core(&self.path, error))?;
+        self.count();
         if self.commits.is_sync_due(self.tailer.platform().clock()) {
             self.sync_position()?;
         }
@@ -113,9 +129,8 @@ impl QueueReader {
     /// where it is. [`QueueError::Corrupt`] if what lies before it in the segment is damaged.
     pub fn seek_seq(&mut self, seq: u64) -> Result<Sought, QueueError> {
         let cache = self.seeks.get_or_insert_default();
-        self.tailer
-            .seek_seq_with(seq, cache)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        let sought = self.tailer.seek_seq_with(seq, cache);
+        self.sought(sought)
     }
 
     /// Goes to the first message with a time stamp of `ns` nanoseconds since 1970 or later; one that
@@ -129,9 +144,8 @@ impl QueueReader {
     /// reached `ns` before it.
     pub fn seek_timestamp(&mut self, ns: u64) -> Result<Sought, QueueError> {
         let cache = self.seeks.get_or_insert_default();
-        self.tailer
-            .seek_timestamp_with(ns, cache)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        let sought = self.tailer.seek_timestamp_with(ns, cache);
+        self.sought(sought)
     }
 
     /// Goes to the oldest message that is still there.
@@ -139,7 +153,8 @@ impl QueueReader {
     /// # Errors
     /// The system's.
     pub fn seek_to_start(&mut self) -> Result<Sought, QueueError> {
-        self.tailer.seek_to_start().map_err(|error| QueueError::from_core(&self.path, error))
+        let sought = self.tailer.seek_to_start();
+        self.sought(sought)
     }
 
     /// Goes behind the newest message.
@@ -147,7 +162,8 @@ impl QueueReader {
     /// # Errors
     /// Those of [`next`](Self::next) between the writer's hint and the newest message.
     pub fn seek_to_end(&mut self) -> Result<(), QueueError> {
-        self.tailer.seek_to_end().map_err(|error| QueueError::from_core(&self.path, error))
+        let sought = self.tailer.seek_to_end();
+        self.sought(sought)
     }
 
     /// Goes back by so many messages, or to the queue's first one if there are fewer. Each call costs
@@ -169,7 +185,12 @@ impl QueueReader {
         each: impl FnMut(MessageView<'_>),
     ) -> Result<u64, QueueError> {
         self.give_back();
-        self.tailer.read_all(limit, each).map_err(|error| QueueError::from_core(&self.path, error))
+        let read = self.tailer.read_all(limit, each);
+        self.count();
+        read.map_err(|error| {
+            self.counts.failed(&error);
+            QueueError::from_core(&self.path, error)
+        })
     }
 
     /// Reads backwards from where this reader is, which stays there.
@@ -188,9 +209,63 @@ impl QueueReader {
     /// Those of [`next`](Self::next), and the system's.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, QueueError> {
         let until = deadline(self.tailer.platform().clock(), timeout);
-        self.tailer
-            .wait(self.wait_strategy, until, self.writer_timeout)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        let outcome = match self.counts.before_sleep(&self.tailer) {
+            // What is read until then is published with it.
+            Some(due) if due < until => match self.wait_until(due)? {
+                WaitOutcome::TimedOut => {
+                    self.counts.publish(&self.tailer);
+                    self.wait_until(until)?
+                }
+                outcome => outcome,
+            },
+            _ => self.wait_until(until)?,
+        };
+        self.counts.waited(outcome);
+        Ok(outcome)
+    }
+
+    fn sought<T>(&mut self, sought: Result<T, Error<PlatformError>>) -> Result<T, QueueError> {
+        self.counts.jumped(self.tailer.next_seq());
+        sought.map_err(|error| QueueError::from_core(&self.path, error))
+    }
+
+    /// Takes note of the place, and publishes it if that is due.
+    #[inline(always)]
+    fn count(&mut self) {
+        if self.counts.pass(self.tailer.next_seq()) {
+            self.counts.look(&self.tailer);
+        }
+    }
+
+    fn wait_until(&mut self, until: Instant) -> Result<WaitOutcome, QueueError> {
+        let Self { tailer, path, counts, .. } = self;
+        tailer.wait(self.wait_strategy, until, self.writer_timeout).map_err(|error| {
+            counts.failed(&error);
+            QueueError::from_core(path, error)
+        })
+    }
+
+    /// Counts this reader in a file from now on: every ten milliseconds at most, while it reads, polls or
+    /// waits, its place is stored there. A reader that is counted already stays in the file that it has.
+    ///
+    /// # Errors
+    /// [`QueueError::InvalidArgument`] if it is not a reader's file.
+    pub fn count_in(&mut self, file: CountersFile) -> Result<(), QueueError> {
+        if !self.counts.is_on() {
+            self.counts = Counts::new(&self.path, file, &self.tailer)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the reader is counted.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counts.is_on()
+    }
+
+    /// Publishes what is counted now, for programs that are about to do something else for long.
+    pub fn publish_counters(&mut self) {
+        self.counts.publish(&self.tailer);
     }
 
     /// Whether there is a message to be read now.

@@ -67,6 +67,8 @@ impl RelayedSet {
             return Polled::Events;
         }
         get_ready();
+        // Nobody looks at a clock while the program sleeps on its own.
+        self.members.publish();
         for _ in 0..TRIES {
             let Some(any) = self.members.first() else { return Polled::Armed };
             let sleepers = self.members.sleepers();

@@ -52,7 +52,10 @@ impl UntrustedReader {
         reason = "the view borrows the reader: no iterator can"
     )]
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, QueueError> {
-        let Self { reader: QueueReader { tailer, path, .. }, buffer } = self;
+        let Self { reader: QueueReader { tailer, path, counts, .. }, buffer } = self;
+        if counts.pass(tailer.next_seq()) {
+            counts.look(tailer);
+        }
         let failed = |error| QueueError::from_core(path, error);
         let Some(length) = tailer.next_length().map_err(failed)? else { return Ok(None) };
         if let Some(more) = (length as usize).checked_sub(buffer.len()) {

@@ -202,14 +202,16 @@ impl WaitSet {
             if !events.is_empty() || interrupted || now >= until {
                 return Ok(());
             }
-            let Some(any) = self.members.first() else {
+            if self.is_empty() {
                 thread::sleep(timeout.unwrap_or_default());
                 return Ok(());
-            };
+            }
             if now < spin_until {
                 self.spin();
                 continue;
             }
+            let publish = self.members.publish_due();
+            let Some(any) = self.members.first() else { continue };
             let shared = &self.shared;
             self.park
                 .sleep(
@@ -217,7 +219,7 @@ impl WaitSet {
                     self.members.sleepers(),
                     Some(&shared.doorbell),
                     || *shared.interrupted(),
-                    until.min(self.members.next_look()),
+                    until.min(self.members.next_look()).min(publish),
                 )
                 .map_err(|error| QueueError::from_core(any.path(), error))?;
         }

@@ -1,6 +1,6 @@
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chronicle_core::{
     Appender, Claim, Error, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId,
@@ -8,10 +8,11 @@ use chronicle_core::{
 };
 
 use crate::backend::{Backend, PlatformError};
+use crate::counters::CountedWriter;
 use crate::full::with_room;
 use crate::group_commit::GroupCommit;
 use crate::housekeeping::Housekeeping;
-use crate::{QueueError, SyncPolicy, WhenFull};
+use crate::{CountersFile, QueueError, SyncPolicy, WhenFull};
 
 /// The appender that a [`QueueWriter`] drives.
 pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
@@ -26,6 +27,9 @@ pub struct QueueWriter {
     group: Option<GroupCommit>,
     path: PathBuf,
     when_full: WhenFull,
+    /// At which message to look whether something counted is to be published; never, where nothing is.
+    due_seq: u64,
+    counters: Option<Box<CountedWriter>>,
 }
 
 impl QueueWriter {
@@ -43,7 +47,7 @@ impl QueueWriter {
             appender.supply().keep_for(started.syncer());
             group = Some(started);
         }
-        Ok(Self { appender, group, path, when_full })
+        Ok(Self { appender, group, path, when_full, due_seq: u64::MAX, counters: None })
     }
 
     /// Says what appends and claims do from now on where the queue is full. Waiting sleeps in slices
@@ -64,7 +68,12 @@ impl QueueWriter {
     #[inline]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
         match self.appender.append(type_id, payload) {
-            Ok(seq) => Ok(seq),
+            Ok(seq) => {
+                if seq >= self.due_seq {
+                    self.look();
+                }
+                Ok(seq)
+            }
             Err(error) => self.append_again(type_id, payload, error),
         }
     }
@@ -78,8 +87,7 @@ impl QueueWriter {
         payload: &[u8],
         error: Error<PlatformError>,
     ) -> Result<u64, QueueError> {
-        let Self { appender, path, when_full, .. } = self;
-        with_room(appender, path, *when_full, error, |appender| appender.append(type_id, payload))
+        self.refused(error, |appender| appender.append(type_id, payload))
     }
 
     /// As [`append`](Self::append), with a time of the program's own in place of the clock's: that of an
@@ -100,12 +108,14 @@ impl QueueWriter {
         payload: &[u8],
     ) -> Result<u64, QueueError> {
         match self.appender.append_at(type_id, timestamp_ns, payload) {
-            Ok(seq) => Ok(seq),
+            Ok(seq) => {
+                if seq >= self.due_seq {
+                    self.look();
+                }
+                Ok(seq)
+            }
             Err(error) => {
-                let Self { appender, path, when_full, .. } = self;
-                with_room(appender, path, *when_full, error, |appender| {
-                    appender.append_at(type_id, timestamp_ns, payload)
-                })
+                self.refused(error, |appender| appender.append_at(type_id, timestamp_ns, payload))
             }
         }
     }
@@ -118,13 +128,13 @@ impl QueueWriter {
     #[inline]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
         match self.appender.append_quietly(type_id, payload) {
-            Ok(seq) => Ok(seq),
-            Err(error) => {
-                let Self { appender, path, when_full, .. } = self;
-                with_room(appender, path, *when_full, error, |appender| {
-                    appender.append_quietly(type_id, payload)
-                })
+            Ok(seq) => {
+                if seq >= self.due_seq {
+                    self.look();
+                }
+                Ok(seq)
             }
+            Err(error) => self.refused(error, |appender| appender.append_quietly(type_id, payload)),
         }
     }
 
@@ -143,9 +153,11 @@ impl QueueWriter {
         type_id: u16,
         payloads: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<u64, QueueError> {
-        self.appender
-            .append_all(type_id, payloads)
-            .map_err(|error| QueueError::from_core(&self.path, error))
+        let appended = self.appender.append_all(type_id, payloads);
+        if self.appender.next_seq() > self.due_seq {
+            self.look();
+        }
+        appended.map_err(|error| self.failed(error))
     }
 
     /// Wakes readers that sleep. Costs no system call if there are none.
@@ -159,19 +171,26 @@ impl QueueWriter {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn claim(&mut self, length: usize) -> Result<WriteClaim<'_>, QueueError> {
-        let Self { appender, path, when_full, .. } = self;
+        // What was claimed before is counted now, if it was committed.
+        if self.appender.next_seq() > self.due_seq {
+            self.look();
+        }
         // A claim that was waited for is let go and made again, which costs a few stores: it cannot
         // be handed out of the arm in which the writer may have to be asked again.
-        if matches!(when_full, WhenFull::Wait(_))
-            && let Err(error) = appender.claim(length).map(drop)
+        if matches!(self.when_full, WhenFull::Wait(_))
+            && let Err(error) = self.appender.claim(length).map(drop)
         {
-            with_room(appender, path, *when_full, error, |appender| {
-                appender.claim(length).map(drop)
-            })?;
+            self.refused(error, |appender| appender.claim(length).map(drop))?;
         }
+        let Self { appender, path, counters, .. } = self;
         match appender.claim(length) {
             Ok(claim) => Ok(WriteClaim { claim, path }),
-            Err(error) => Err(QueueError::from_core(path, error)),
+            Err(error) => {
+                if let Some(counters) = counters {
+                    counters.failed();
+                }
+                Err(QueueError::from_core(path, error))
+            }
         }
     }
 
@@ -183,13 +202,23 @@ impl QueueWriter {
     /// sure that it arrived, or says that it did not.
     pub fn flush(&mut self) -> Result<(), QueueError> {
         let flushed = match &self.group {
-            None => self.appender.flush(),
+            None => {
+                let begun = Instant::now();
+                let flushed = self.appender.flush();
+                if let Some(counters) = &self.counters {
+                    counters.shared().synced(begun.elapsed(), flushed.is_ok());
+                }
+                flushed
+            }
             Some(group) => self
                 .appender
                 .begin_flush()
                 .and_then(|end| group.sync_to(self.appender.platform(), &end)),
         };
-        flushed.map_err(|error| QueueError::from_core(&self.path, error))
+        if let Some(counters) = &mut self.counters {
+            counters.publish(&self.appender);
+        }
+        flushed.map_err(|error| self.failed(error))
     }
 
     /// Has everything appended so far made durable as soon as possible, and does not wait for it:
@@ -259,6 +288,85 @@ impl QueueWriter {
         rebuilt.map_err(|error| QueueError::from_core(&self.path, error))
     }
 
+    /// Counts this writer in a file from now on: every ten milliseconds at most, where messages are
+    /// appended, and where it is flushed, waits for room, fails or is dropped. The thread beside the writer
+    /// sees to the last messages before a rest, some seconds later at the most. A writer that is counted
+    /// already stays in the file that it has.
+    ///
+    /// # Errors
+    /// [`QueueError::InvalidArgument`] if it is not a writer's file.
+    pub fn count_in(&mut self, file: CountersFile) -> Result<(), QueueError> {
+        if self.counters.is_some() {
+            return Ok(());
+        }
+        let mut counters = Box::new(CountedWriter::new(&self.path, file, &self.appender)?);
+        self.appender.supply().count_in(counters.shared());
+        if let Some(group) = &self.group {
+            group.count_in(counters.shared());
+        }
+        self.due_seq = counters.look(&self.appender);
+        self.counters = Some(counters);
+        Ok(())
+    }
+
+    /// Whether the writer is counted.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counters.is_some()
+    }
+
+    /// Publishes what is counted now, for programs that are about to do something else for long.
+    pub fn publish_counters(&mut self) {
+        if let Some(counters) = &mut self.counters {
+            counters.publish(&self.appender);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        if let Some(counters) = &mut self.counters {
+            self.due_seq = counters.look(&self.appender);
+        }
+    }
+
+    /// Makes a call again that was refused, as the policy for full queues says.
+    #[cold]
+    fn refused<T>(
+        &mut self,
+        refused: Error<PlatformError>,
+        again: impl FnMut(&mut WriterAppender) -> Result<T, Error<PlatformError>>,
+    ) -> Result<T, QueueError> {
+        let is_full = matches!(refused, Error::QueueFull { .. });
+        let Self { appender, path, when_full, counters, .. } = self;
+        if is_full && let Some(counters) = counters {
+            counters.begin_full(appender, matches!(when_full, WhenFull::Wait(_)));
+        }
+        let begun = Instant::now();
+        let shared = counters.as_ref().map(|counters| counters.shared());
+        let outcome = with_room(appender, path, *when_full, shared.as_deref(), refused, again);
+        if let Some(counters) = counters {
+            if is_full {
+                counters.end_full(begun.elapsed());
+            }
+            if outcome.is_err() {
+                counters.failed();
+            }
+            counters.publish(appender);
+        }
+        outcome
+    }
+
+    /// Takes note of an error.
+    #[cold]
+    fn failed(&mut self, error: Error<PlatformError>) -> QueueError {
+        if let Some(counters) = &mut self.counters {
+            counters.failed();
+            counters.publish(&self.appender);
+        }
+        QueueError::from_core(&self.path, error)
+    }
+
     /// Sequence number of the next message.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
@@ -302,6 +410,9 @@ impl Drop for QueueWriter {
         if let Some(group) = &mut self.group {
             // Told to stop first: the thread may sleep like a reader, and is woken like one.
             group.stop(|| appender.announce());
+        }
+        if let Some(counters) = &mut self.counters {
+            counters.close(&self.appender);
         }
     }
 }

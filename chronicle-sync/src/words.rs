@@ -5,6 +5,7 @@
 
 use crate::platform::{Region, RegionMut};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering, ReadU32, ReadU64};
+use crate::seqlock::{self, TRIES, Torn};
 
 /// Reading of shared words.
 pub trait RegionExt: Region {
@@ -33,6 +34,21 @@ pub trait RegionExt: Region {
             *word = self.read_u64(at.checked_add(i as u64 * 8)?)?.load_relaxed();
         }
         Some(words)
+    }
+
+    /// Loads `N` 64-bit words from `at` on as one, by the seqlock whose generation is at `generation`;
+    /// `None` if they are not inside.
+    fn load_as_one<const N: usize>(
+        &self,
+        generation: u64,
+        at: u64,
+    ) -> Option<Result<[u64; N], Torn>> {
+        let generation = self.read_u32(generation)?;
+        let mut words = [self.read_u64(at)?; N];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = self.read_u64(at.checked_add(i as u64 * 8)?)?;
+        }
+        Some(seqlock::read(generation, words, TRIES))
     }
 
     /// Copies `N` bytes out, a multiple of 8, from an offset that is a multiple of 8.
@@ -90,6 +106,23 @@ pub trait RegionMutExt: RegionMut {
         for (i, word) in words.iter().enumerate() {
             self.word_u64(at + i as u64 * 8)?.store(*word, Ordering::Relaxed);
         }
+        Some(())
+    }
+
+    /// Stores `N` 64-bit words from `at` on as one, by the seqlock whose generation is at `generation`;
+    /// `None`, and nothing stored, if they are not inside. Only one thread may.
+    fn store_as_one<const N: usize>(
+        &self,
+        generation: u64,
+        at: u64,
+        values: [u64; N],
+    ) -> Option<()> {
+        let generation = self.word_u32(generation)?;
+        let mut words = [self.word_u64(at)?; N];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = self.word_u64(at.checked_add(i as u64 * 8)?)?;
+        }
+        seqlock::write(generation, words, values);
         Some(())
     }
 

@@ -73,6 +73,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Allocates space up to `end` and the slot behind it, and a step more if there is enough.
     fn extend(&mut self, end: u64) -> Result<(), P> {
         self.probe.at(Site::Extending);
+        self.counted.extensions += 1;
         let size = self.geometry.size.bytes();
         let needed = (end + HEADER_SIZE).next_multiple_of(PAGE).min(size);
         let wanted = (self.frontier + self.step).max(needed).min(size);
@@ -132,6 +133,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
         if let Err(error) = self.check_capacity(id) {
             if matches!(error, Error::QueueFull { .. }) {
+                self.counted.refused_rolls += 1;
                 self.supply.full();
             }
             return Err(error);
@@ -157,6 +159,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         // 3. The old segment is sealed: readers at its end go on.
         self.segment.seal_at(self.offset);
         self.probe.at(Site::Sealed);
+        self.counted.rolled(self.offset);
         let old = core::mem::replace(&mut self.segment, next);
         let index = core::mem::replace(&mut self.index, index.map(IndexWriter::begin));
         let index = index.map(IndexWriter::into_index);
@@ -224,6 +227,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
         let reserved = self.step.min(self.geometry.size.bytes());
         let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, start)?;
+        self.counted.unprepared_rolls += 1;
         self.platform.storage().prefault(&next.region, 0..reserved);
         let index = make_index(&next);
         Ok((next, index, reserved))
