@@ -1,5 +1,6 @@
 //! The command line as types.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     /// Look over a bus: its queues, who writes and reads them, strategies and their signs of life, and
     /// what is wrong. Changes nothing. Exit code 1 if anything is wrong
     Doctor(DoctorArguments),
+    /// Show what the writers and readers of a bus have done, and how far readers are behind
+    Counters(CountersArguments),
+    /// Serve the same to Prometheus, until it is told to end
+    Metrics(MetricsArguments),
     /// Measure throughput and latency on this machine, and survive a kill -9, in about 15 seconds
     Demo(DemoArguments),
     /// A process of the demo
@@ -266,6 +271,37 @@ pub(crate) struct DoctorArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CountersArguments {
+    /// The bus's directory
+    pub(crate) bus: PathBuf,
+    /// Print JSON; with --watch one object per line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Look again and again, and show rates [without a time: 1s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1s",
+        value_parser = parse::duration
+    )]
+    pub(crate) watch: Option<Duration>,
+    /// Stop after so many looks
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Args)]
+pub(crate) struct MetricsArguments {
+    /// The bus's directory
+    pub(crate) bus: PathBuf,
+    /// Address and port to listen at; with port 0 the system chooses one, which is printed
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
+    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Args)]

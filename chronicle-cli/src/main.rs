@@ -3,6 +3,7 @@
 
 mod append;
 mod args;
+mod counters;
 mod create;
 mod demo;
 mod doctor;
@@ -10,6 +11,7 @@ mod failure;
 mod input;
 mod inspect;
 mod message_format;
+mod metrics;
 mod output;
 mod parse;
 mod progress;
@@ -46,6 +48,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Repair(arguments) => repair::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Retention(command) => retention::run(&command),
+        Command::Counters(arguments) => counters::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::DemoChild(role) => demo::child::run(&role),
     }
