@@ -47,7 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     channel.mark_ready()?;
     println!("{}: ready, {sent} orders sent, {filled} filled", arguments.id);
 
-    let mut feed = SubscriberDiscovery::new(arguments.place.feed()?, ReaderConfig::default());
+    // Its reader has no name and holds nothing back, but whoever looks is to see how far behind it is.
+    let mut feed = SubscriberDiscovery::new(arguments.place.feed()?, ReaderConfig::default())
+        .counted_as(&arguments.id);
     let mut is_new = true;
     while arguments.orders == 0 || filled < arguments.orders {
         if let Some(connection) = feed.poll()? {

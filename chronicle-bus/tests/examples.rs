@@ -130,6 +130,22 @@ fn whoever_is_killed_no_order_is_lost_and_none_is_sent_or_filled_twice() {
         let expected: Vec<u64> = (0..200).collect();
         assert_eq!(first_numbers(&endpoints.orders_in()), expected, "fills of {id}");
     }
+    // All of them are counted, and what they have counted agrees with what there is.
+    let counters = layout.counters().unwrap();
+    assert!(counters.faults.is_empty(), "{:?}", counters.faults);
+    let of = |queue: &str| &counters.queues[queue];
+    let feed = of("live/market_data/queue/demo_feed");
+    assert_eq!(feed.writer.unwrap().head().seq, 2000);
+    for id in STRATEGIES {
+        assert!(feed.readers.contains_key(id), "{id} is not seen");
+        let orders = of(&format!("orders/queue/{id}/orders_out"));
+        assert_eq!(orders.writer.unwrap().head().seq, 200);
+        assert!(orders.readers["router"].lag.is_some());
+        let fills = of(&format!("orders/queue/{id}/orders_in"));
+        let (writer, strategy) = (fills.writer.unwrap(), &fills.readers["strategy"]);
+        assert!(!writer.alive && !strategy.alive, "{id}");
+        assert_eq!((strategy.values.seq, strategy.values.closed), (200, 1));
+    }
 }
 
 /// Messages that were ever visible in a queue.
