@@ -151,6 +151,9 @@ pub struct CountedWriter {
     pub values: WriterCounters,
     /// What the threads beside it have.
     pub keeper: KeeperCounters,
+    /// Where the messages end: the latest place that the writer, its threads, or a reader that is there has
+    /// published.
+    pub head: Head,
 }
 
 /// A reader.
@@ -193,22 +196,27 @@ pub struct Lag {
 }
 
 impl CountedWriter {
-    /// Where the messages end: as the writer has published it, or as it was found in the queue in a rest.
-    #[must_use]
-    pub fn head(&self) -> Head {
-        let (values, keeper) = (&self.values, &self.keeper);
-        if keeper.seq > values.seq {
-            let KeeperCounters { segment, offset, seq, .. } = *keeper;
-            return Head { segment, offset, seq, time_ns: keeper.time_ns.max(values.time_ns) };
+    fn new(alive: bool, values: WriterCounters, keeper: KeeperCounters) -> Self {
+        let WriterCounters { segment, offset, seq, time_ns, .. } = values;
+        let mut writer =
+            Self { alive, values, keeper, head: Head { segment, offset, seq, time_ns } };
+        let KeeperCounters { segment, offset, seq, time_ns, .. } = keeper;
+        writer.is_at_least_at(Head { segment, offset, seq, time_ns });
+        writer
+    }
+
+    /// Somebody was seen at this place.
+    fn is_at_least_at(&mut self, place: Head) {
+        if place.seq > self.head.seq {
+            // Where times went backwards, the newest message is not the one with the highest.
+            self.head = Head { time_ns: place.time_ns.max(self.head.time_ns), ..place };
         }
-        let WriterCounters { segment, offset, seq, time_ns, .. } = *values;
-        Head { segment, offset, seq, time_ns }
     }
 
     /// Bytes that the queue's segments take at the most.
     #[must_use]
     pub fn bytes_kept(&self) -> u64 {
-        let segments = self.head().segment.saturating_sub(self.keeper.oldest_segment);
+        let segments = self.head.segment.saturating_sub(self.keeper.oldest_segment);
         segments.saturating_add(1).saturating_mul(self.values.segment_size)
     }
 }
@@ -217,7 +225,7 @@ impl Lag {
     /// How far a reader is behind a writer.
     #[must_use]
     pub fn between(reader: &ReaderCounters, writer: &CountedWriter) -> Self {
-        let head = writer.head();
+        let head = writer.head;
         let messages = head.seq.saturating_sub(reader.seq);
         if messages == 0 {
             return Self { time_ns: Some(0), ..Self::default() };
@@ -274,7 +282,7 @@ impl BusCounters {
         let alive = report.alive;
         match (report.values, owner.reader) {
             (CountersValues::Writer { writer: values, keeper }, None) => {
-                queue.writer = Some(CountedWriter { alive, values, keeper });
+                queue.writer = Some(CountedWriter::new(alive, values, keeper));
             }
             (CountersValues::Reader(values), Some(name)) => {
                 queue.readers.insert(name, CountedReader { alive, values, lag: None });
@@ -287,7 +295,13 @@ impl BusCounters {
     fn compare(&mut self) {
         self.queues.retain(|_, queue| queue.writer.is_some() || !queue.readers.is_empty());
         for queue in self.queues.values_mut() {
-            let Some(writer) = &queue.writer else { continue };
+            let Some(writer) = &mut queue.writer else { continue };
+            // What a living reader has passed is there, though its writer may have died before it said so.
+            // A dead one's place may be in an earlier queue of the name.
+            for reader in queue.readers.values().filter(|reader| reader.alive) {
+                let ReaderCounters { segment, offset, seq, time_ns, .. } = reader.values;
+                writer.is_at_least_at(Head { segment, offset, seq, time_ns });
+            }
             for reader in queue.readers.values_mut() {
                 reader.lag = Some(Lag::between(&reader.values, writer));
             }
@@ -330,7 +344,7 @@ mod tests {
         };
         let keeper =
             KeeperCounters { segment: 3, offset: 64, seq: 110, ..KeeperCounters::default() };
-        let mut writer = CountedWriter { alive: true, values, keeper: KeeperCounters::default() };
+        let writer = CountedWriter::new(true, values, KeeperCounters::default());
         let reader = ReaderCounters {
             segment: 1,
             offset: 4000,
@@ -341,11 +355,38 @@ mod tests {
         let lag = Lag { messages: 10, bytes: 4096 + 1000 - 4000, time_ns: Some(1000) };
         // One segment behind, and the rest of the reader's own.
         assert_eq!(Lag::between(&reader, &writer), lag);
-        writer.keeper = keeper;
+        let writer = CountedWriter::new(true, values, keeper);
         assert_eq!(Lag::between(&reader, &writer).messages, 20);
         let ahead = ReaderCounters { seq: 111, ..reader };
         assert_eq!(Lag::between(&ahead, &writer), Lag { time_ns: Some(0), ..Lag::default() });
         let new = ReaderCounters { seq: 0, time_ns: 0, ..reader };
         assert_eq!(Lag::between(&new, &writer).time_ns, None);
+    }
+
+    #[test]
+    fn a_living_reader_shows_that_messages_are_there_and_a_dead_one_does_not() {
+        let values = WriterCounters { seq: 100, ..WriterCounters::default() };
+        let place = |seq, alive| {
+            let values = ReaderCounters { seq, time_ns: 7000, ..ReaderCounters::default() };
+            CountedReader { alive, values, lag: None }
+        };
+        let mut queue = QueueCounters {
+            writer: Some(CountedWriter::new(false, values, KeeperCounters::default())),
+            readers: BTreeMap::new(),
+        };
+        queue.readers.insert("of_a_queue_before".to_owned(), place(5000, false));
+        queue.readers.insert("quick".to_owned(), place(110, true));
+        queue.readers.insert("slow".to_owned(), place(90, true));
+        let mut found = BusCounters::default();
+        found.queues.insert("q".to_owned(), queue);
+        found.compare();
+        let queue = &found.queues["q"];
+        assert_eq!(
+            queue.writer.map(|writer| (writer.head.seq, writer.head.time_ns)),
+            Some((110, 7000))
+        );
+        let lags: Vec<_> =
+            queue.readers.values().map(|reader| reader.lag.map(|lag| lag.messages)).collect();
+        assert_eq!(lags, [Some(0), Some(0), Some(20)]);
     }
 }

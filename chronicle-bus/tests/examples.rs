@@ -135,11 +135,11 @@ fn whoever_is_killed_no_order_is_lost_and_none_is_sent_or_filled_twice() {
     assert!(counters.faults.is_empty(), "{:?}", counters.faults);
     let of = |queue: &str| &counters.queues[queue];
     let feed = of("live/market_data/queue/demo_feed");
-    assert_eq!(feed.writer.unwrap().head().seq, 2000);
+    assert_eq!(feed.writer.unwrap().head.seq, 2000);
     for id in STRATEGIES {
         assert!(feed.readers.contains_key(id), "{id} is not seen");
         let orders = of(&format!("orders/queue/{id}/orders_out"));
-        assert_eq!(orders.writer.unwrap().head().seq, 200);
+        assert_eq!(orders.writer.unwrap().head.seq, 200);
         assert!(orders.readers["router"].lag.is_some());
         let fills = of(&format!("orders/queue/{id}/orders_in"));
         let (writer, strategy) = (fills.writer.unwrap(), &fills.readers["strategy"]);

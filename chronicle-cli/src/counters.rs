@@ -285,7 +285,7 @@ impl WriterView {
         elapsed: Duration,
         now_ns: u64,
     ) -> Self {
-        let (values, keeper, head) = (&writer.values, &writer.keeper, writer.head());
+        let (values, keeper, head) = (&writer.values, &writer.keeper, writer.head);
         // Bytes are those of one process.
         let same = before.filter(|before| before.values.starts == values.starts);
         Self {
@@ -298,8 +298,7 @@ impl WriterView {
             next_seq: head.seq,
             newest_ns: head.time_ns,
             newest_age_ns: unless_zero(head.time_ns).map(|newest| now_ns.saturating_sub(newest)),
-            messages_per_second: before
-                .and_then(|before| rate(before.head().seq, head.seq, elapsed)),
+            messages_per_second: before.and_then(|before| rate(before.head.seq, head.seq, elapsed)),
             bytes_per_second: same
                 .and_then(|before| rate(before.values.bytes, values.bytes, elapsed)),
             appended_messages: values.messages,
@@ -337,7 +336,7 @@ impl WriterView {
             (self.full, "times full"),
             (self.held_segments, "segments held by readers"),
             (self.retention_errors, "looks for old segments failed"),
-            (self.starts.saturating_sub(1), "restarts"),
+            (if self.starts > 1 { self.starts } else { 0 }, "starts"),
         ]));
         remarks
     }
@@ -381,7 +380,7 @@ impl ReaderView {
             (self.fell_behind, "times CUT OFF"),
             (self.gaps, "gaps"),
             (self.errors, "errors"),
-            (self.starts.saturating_sub(1), "restarts"),
+            (if self.starts > 1 { self.starts } else { 0 }, "starts"),
         ])
     }
 }

@@ -106,7 +106,7 @@ const WRITERS: &[Metric<CountedWriter>] = &[
         count(writer.values.errors)
     }),
     counter("chronicle_queue_appended_messages", "Messages ever appended to the queue", |writer| {
-        count(writer.head().seq)
+        count(writer.head.seq)
     }),
     counter(
         "chronicle_queue_appended_bytes",
@@ -116,7 +116,7 @@ const WRITERS: &[Metric<CountedWriter>] = &[
     gauge(
         "chronicle_queue_last_message_timestamp_seconds",
         "Time stamp of the newest message, since 1970",
-        |writer| moment(writer.head().time_ns),
+        |writer| moment(writer.head.time_ns),
     ),
     counter("chronicle_queue_rolls", "Segments that were rolled out of", |writer| {
         count(writer.values.rolls)
