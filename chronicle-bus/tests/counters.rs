@@ -185,6 +185,20 @@ fn at_the_end_sums_are_the_truth() {
     let reader = reader_of(root, "risk");
     assert_eq!((reader.values.seq, reader.values.closed), (5000, 1));
     assert_eq!((reader.lag.unwrap().messages, reader.lag.unwrap().bytes), (0, 0));
+
+    // The next one begins in the middle of a segment, and counts what is its own.
+    let mut writer = feed(root).open_publisher(small()).unwrap();
+    let mut reader = feed(root).open_reader(named("risk")).unwrap();
+    append(&mut writer, 3000);
+    assert_eq!(read(&mut reader, 2990), 2990);
+    reader.publish_counters();
+    // Too soon for a publication of their own.
+    while reader.next().unwrap().is_some() {}
+    drop((writer, reader));
+    let counted = writer_of(root);
+    assert_eq!((counted.values.messages, counted.head.seq), (3000, 8000));
+    assert_eq!(counted.values.bytes, 3000 * record_size(100) + epoch);
+    assert_eq!(reader_of(root, "risk").values.seq, 8000);
 }
 
 #[test]
@@ -317,6 +331,12 @@ fn a_full_queue_and_who_holds_it_can_be_seen_while_the_writer_waits() {
     assert!(counted.values.full > 0 && counted.values.full_wait_ns > 0);
     assert_eq!((counted.values.waiting_for_room, counted.values.errors), (0, 0));
     assert!(counted.keeper.removed_segments > 0 && counted.keeper.oldest_segment > 0);
+
+    // Whoever opens the queue next says at once how much of it there is.
+    let mut config = small();
+    config.background = false;
+    let _writer = feed(root).open_publisher(config).unwrap();
+    assert!(writer_of(root).bytes_kept() <= 3 * 65536);
 }
 
 #[test]
