@@ -266,6 +266,11 @@ fn a_reader_that_waits_polls_or_is_in_a_set_is_seen_where_it_is() {
     while given < 15 {
         given += u64::from(matches!(merge.next().unwrap(), Merged::InOrder(_)));
     }
+    // Without a wait too.
+    until(|| {
+        assert!(matches!(merge.next().unwrap(), Merged::Nothing(_)));
+        (place("in_merge") == 15).then_some(())
+    });
     drop(merge);
     let values = reader_of(root, "in_merge").values;
     assert_eq!((values.seq, values.closed), (15, 1));

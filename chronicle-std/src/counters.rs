@@ -181,8 +181,13 @@ impl Pace {
         self.stride
     }
 
+    /// Takes note of a publication.
+    pub(crate) fn published(&mut self, now: Instant) {
+        self.published = now;
+    }
+
     /// When the next publication may be.
-    fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         self.published.after(INTERVAL)
     }
 }

@@ -133,6 +133,7 @@ impl<const N: usize> FanIn<N> {
         let origin =
             Origin { path, wait_strategy, writer_timeout, commits, counts, look_at_writer };
         self.origins.insert(source, origin);
+        self.until_look = 0;
         Ok(())
     }
 
@@ -262,7 +263,7 @@ impl<const N: usize> FanIn<N> {
                 std::hint::spin_loop();
                 continue;
             }
-            let publish = self.publish_due();
+            let publish = self.publish_due(now);
             self.sleep(until.min(hold_until).min(next_look).min(publish))?;
         }
     }
@@ -271,16 +272,24 @@ impl<const N: usize> FanIn<N> {
     #[cold]
     #[inline(never)]
     fn look(&mut self) {
-        self.until_look = self.pace.next_look(self.clock.now());
-        self.publish_due();
+        if !self.origins.values().any(|origin| origin.counts.is_on()) {
+            self.until_look = u64::MAX;
+            return;
+        }
+        let now = self.clock.now();
+        self.until_look = self.pace.next_look(now);
+        if now >= self.pace.due() {
+            self.pace.published(now);
+            self.publish_due(now);
+        }
     }
 
     /// Publishes what is counted and due, and says when something will be.
-    fn publish_due(&mut self) -> Instant {
+    fn publish_due(&mut self, now: Instant) -> Instant {
         let mut due = Instant::NEVER;
         for (source, tailer) in self.engine.sources() {
             if let Some(origin) = self.origins.get_mut(&source)
-                && let Some(at) = origin.counts.before_sleep(tailer)
+                && let Some(at) = origin.counts.before_sleep(tailer, || now)
             {
                 due = due.min(at);
             }

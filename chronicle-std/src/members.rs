@@ -101,10 +101,10 @@ impl Members {
     }
 
     /// Publishes what is counted of the readers and due, and says when something will be.
-    pub(crate) fn publish_due(&mut self) -> Instant {
+    pub(crate) fn publish_due(&mut self, now: Instant) -> Instant {
         let due = self.list.iter_mut().filter_map(|member| {
             let QueueReader { tailer, counts, .. } = &mut member.reader;
-            counts.before_sleep(tailer)
+            counts.before_sleep(tailer, || now)
         });
         due.min().unwrap_or(Instant::NEVER)
     }

@@ -209,7 +209,8 @@ impl QueueReader {
     /// Those of [`next`](Self::next), and the system's.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<WaitOutcome, QueueError> {
         let until = deadline(self.tailer.platform().clock(), timeout);
-        let outcome = match self.counts.before_sleep(&self.tailer) {
+        let clock = self.tailer.platform().clock();
+        let outcome = match self.counts.before_sleep(&self.tailer, || clock.now()) {
             // What is read until then is published with it.
             Some(due) if due < until => match self.wait_until(due)? {
                 WaitOutcome::TimedOut => {

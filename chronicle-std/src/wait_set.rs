@@ -210,7 +210,7 @@ impl WaitSet {
                 self.spin();
                 continue;
             }
-            let publish = self.members.publish_due();
+            let publish = self.members.publish_due(now);
             let Some(any) = self.members.first() else { continue };
             let shared = &self.shared;
             self.park

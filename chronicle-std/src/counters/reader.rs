@@ -108,10 +108,14 @@ impl Counts {
 
     /// Before a sleep: publishes if it is time and there is something new, and says until when something
     /// new is to be published that is not yet.
-    pub(crate) fn before_sleep(&mut self, tailer: &Tailer<Backend>) -> Option<Instant> {
+    pub(crate) fn before_sleep(
+        &mut self,
+        tailer: &Tailer<Backend>,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<Instant> {
         let counted = self.counted.as_mut().filter(|counted| counted.has_moved(tailer))?;
         let due = counted.pace.due();
-        if counted.clock.now() < due {
+        if now() < due {
             return Some(due);
         }
         counted.publish(tailer);
@@ -198,7 +202,7 @@ impl CountedReader {
     fn store(&mut self) {
         self.is_changed = false;
         self.values.published_ns = self.clock.wall_ns();
-        self.pace.published = self.clock.now();
+        self.pace.published(self.clock.now());
         // The file has the size of its kind.
         let _ = self.file.map.store_as_one(
             COUNTERS_VALUES,

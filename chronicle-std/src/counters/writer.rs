@@ -93,7 +93,7 @@ impl CountedWriter {
             ..self.values
         };
         self.values = values;
-        self.pace.published = self.clock.now();
+        self.pace.published(self.clock.now());
         // The file has the size of its kind.
         let _ = self.shared.map.store_as_one(
             COUNTERS_VALUES,
