@@ -2,6 +2,7 @@
 
 #[cfg(feature = "aeron")]
 mod aeron;
+mod bus;
 mod cache_line;
 pub mod chronicle;
 mod copy;
@@ -164,6 +165,13 @@ const LISTS: &[&[Entry]] = &[
         Entry {
             takes_part: |drive, _| matches!(drive, Drive::Woken { .. }),
             ..processes::<chronicle::Parked>("chronicle parked", "a reader that sleeps")
+        },
+        Entry {
+            takes_part: |drive, size| size == bus::SIZE && matches!(drive, Drive::Woken { .. }),
+            ..processes::<bus::Bus>(
+                "chronicle bus",
+                "a strategy's orders and a router that sleeps in a set, both counted",
+            )
         },
         Entry {
             takes_part: |drive, _| matches!(drive, Drive::Woken { .. }),
