@@ -269,7 +269,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if let Some(waiters) = waiters(&self.notify, News::Visible)
             && waiters.someone_waits(self.barrier)
         {
-            self.wake();
+            self.counted.wakes += 1;
+            self.probe.at(Site::Waking);
+            // Whoever is not woken wakes by its time-out, and the record is visible in any case.
+            let _ = waiters.wake_all(self.platform.park());
         }
     }
 

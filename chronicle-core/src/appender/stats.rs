@@ -1,10 +1,9 @@
 //! What an appender has done, counted off the path of a record.
 
 use chronicle_format::{Position, SEG_DATA_OFFSET, SegmentId};
-use chronicle_sync::{Platform, Probe, Site};
+use chronicle_sync::{Platform, Probe};
 
 use super::Appender;
-use crate::control::{News, waiters};
 use crate::supply::Supply;
 
 /// What an appender has done since it was opened.
@@ -37,7 +36,7 @@ pub(super) struct Counted {
     rolls: u64,
     pub(super) unprepared_rolls: u64,
     pub(super) extensions: u64,
-    wakes: u64,
+    pub(super) wakes: u64,
     pub(super) refused_rolls: u64,
 }
 
@@ -105,16 +104,5 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     #[must_use]
     pub fn capacity_bytes(&self) -> Option<u64> {
         self.control.retention::<P::Error>().ok()?.capacity_bytes
-    }
-
-    /// Wakes everybody who sleeps for records.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn wake(&mut self) {
-        let Some(waiters) = waiters(&self.notify, News::Visible) else { return };
-        self.counted.wakes += 1;
-        self.probe.at(Site::Waking);
-        // Whoever is not woken wakes by its time-out, and the record is visible in any case.
-        let _ = waiters.wake_all(self.platform.park());
     }
 }
