@@ -253,6 +253,10 @@ fn body_has_a_file_size_limit() {
         lift(Resource::Fsize);
     }
     let mut writer = Queue::open_publisher_with(&queue, config.clone()).unwrap();
+    // The thread looks at the limit before it makes the next segment; nobody can look and make in one.
+    while config.background && !queue.join("000000001.q").exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
     limit(Resource::Fsize, size);
     let mut passive = Queue::open_reader(&queue, ReaderConfig::default()).unwrap();
     let mut read = 0;
