@@ -157,7 +157,7 @@ impl Demands<'_> {
         let ratio = self.ratio("rolls", "one way", pair, "p99.99");
         let what =
             format!("one way at {ROLL_RATE}/s over rolls, p99.99: to the same without rolls");
-        self.row(what, AtMost(1.3), ratio);
+        self.row(what, AtMost(1.5), ratio);
         for (name, bound) in [("p99", 1000.0), ("max", 25_000.0)] {
             let with = self.value("rolls", "one append", "chronicle", &format!("roll_{name}"));
             let without = self.value("rolls", "one append", "chronicle", "append_p50");
