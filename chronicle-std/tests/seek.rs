@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use chronicle_std::format::{INDEX_STRIDE, SegmentId};
-use chronicle_std::{Queue, QueueError, ReaderConfig, RetentionPolicy, Start, WriterConfig};
+use chronicle_std::{Queue, QueueError, ReaderConfig, Start, WriterConfig};
 
 const TYPE: u16 = 0x8000;
 const STRIDE: u64 = INDEX_STRIDE;
@@ -105,7 +104,10 @@ fn seek_keeps_the_space_of_removed_segments_for_no_longer_than_the_reader_stands
     let path = directory.path().join("queue");
     let mut config = WriterConfig::default();
     config.segment_size = 1 << 20;
-    config.retention = RetentionPolicy { max_segments: Some(3), ..RetentionPolicy::KEEP_ALL };
+    config.retention = chronicle_std::RetentionPolicy {
+        max_segments: Some(3),
+        ..chronicle_std::RetentionPolicy::KEEP_ALL
+    };
     let mut writer = Queue::create(&path, config).unwrap();
     let mut holds_all = Queue::open_subscriber(&path, "slow").unwrap();
     for _ in 0..40_000 {
@@ -120,7 +122,7 @@ fn seek_keeps_the_space_of_removed_segments_for_no_longer_than_the_reader_stands
     drop(holds_all);
     while files(&path, "q").len() > 5 {
         writer.apply_retention().unwrap();
-        thread::yield_now();
+        std::thread::yield_now();
     }
     assert!(gone_and_mapped(&path).len() > 10, "nothing was remembered");
     assert_eq!(reader.next().unwrap().unwrap().seq, 39_999);
