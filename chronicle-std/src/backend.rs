@@ -47,6 +47,16 @@ pub(crate) fn check_file_system(path: &Path) -> Result<(), QueueError> {
     }
 }
 
+/// Refuses a length beyond the process's limit: the kernel would not only refuse it but raise a signal that
+/// ends the process (`setrlimit(2)`).
+pub(crate) fn allow_size(length: u64) -> io::Result<()> {
+    if Backend::size_is_allowed(length) {
+        return Ok(());
+    }
+    let reason = "this process may not make files so large (RLIMIT_FSIZE)";
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, reason))
+}
+
 fn open_by(
     path: &Path,
     open: impl FnOnce(&CStr) -> Result<Backend, PlatformError>,

@@ -22,7 +22,7 @@ use chronicle_sync::{Clock, Instant, LockState, Region as _, RegionExt as _};
 pub(crate) use reader::Counts;
 pub(crate) use writer::{CountedWriter, Rest, SharedCounters};
 
-use crate::backend::{SystemClock, SystemGuard, SystemMap, SystemView, io_error};
+use crate::backend::{SystemClock, SystemGuard, SystemMap, SystemView, allow_size, io_error};
 use crate::{FileLock, QueueError};
 
 /// The shortest time between two publications that nothing else asks for.
@@ -54,6 +54,7 @@ impl CountersFile {
     /// The system's, no space among them: nothing is counted then.
     pub fn take(path: &Path, file: File, kind: CountersKind) -> Result<Option<Self>, QueueError> {
         let failed = |error| QueueError::io(path, "take", error);
+        allow_size(COUNTERS_FILE_SIZE).map_err(failed)?;
         let copy = file.try_clone().map_err(failed)?;
         let Some(lock) = FileLock::try_acquire(file).map_err(failed)? else { return Ok(None) };
         let mut page = [0; COUNTERS_FILE_SIZE as usize];

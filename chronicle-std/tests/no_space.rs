@@ -23,7 +23,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use child::{Body, setting, told};
-use chronicle_std::{Queue, QueueError, QueueReader, QueueWriter, ReaderConfig, WriterConfig};
+use chronicle_std::format::{COUNTERS_FILE_SIZE, CountersKind};
+use chronicle_std::{
+    CountersFile, Queue, QueueError, QueueReader, QueueWriter, ReaderConfig, WriterConfig,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const TYPE: u16 = 0x8000;
@@ -268,6 +271,14 @@ fn body_has_a_file_size_limit() {
         Ok(_) => {}
         Err(error) => assert!(is_no_space(&error), "{error}"),
     }
+    // Nor is anything counted where its file may not be made.
+    let counters = queue.join("counters");
+    let file = File::create_new(&counters).unwrap();
+    match CountersFile::take(&counters, file, CountersKind::Writer) {
+        Ok(taken) => assert!(taken.is_some() && size >= COUNTERS_FILE_SIZE),
+        Err(error) => assert!(is_no_space(&error) && size < COUNTERS_FILE_SIZE, "{error}"),
+    }
+    fs::remove_file(counters).unwrap();
     writer.flush().unwrap();
     drop(writer);
     match Queue::open_publisher_with(&queue, config) {

@@ -289,10 +289,7 @@ fn mode(plan: &Plan, object: &Object) -> u32 {
 
 /// Makes a file that will have this length.
 fn create(file: &Path, mode: u32, length: u64) -> io::Result<File> {
-    if !Backend::size_is_allowed(length) {
-        let reason = "this process may not make files so large (RLIMIT_FSIZE)";
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
-    }
+    backend::allow_size(length)?;
     let created = OpenOptions::new().write(true).create_new(true).mode(mode).open(file)?;
     // Whatever the umask took away.
     created.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
