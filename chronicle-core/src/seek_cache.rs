@@ -148,10 +148,11 @@ impl<P: Platform> Segments<'_, P> {
         self.get(id)?.segment.take()
     }
 
-    /// Keeps a segment that a reader has left, if it is remembered.
+    /// Keeps a segment that a reader has left, if it is remembered. Where one is there already, because
+    /// the reader came by reading on, that one stays: more of its pages have been looked at.
     pub(crate) fn keep(&mut self, segment: Segment<View<P>>) {
         if let Some(known) = self.get(segment.id) {
-            known.segment = Some(segment);
+            known.segment.get_or_insert(segment);
         }
     }
 

@@ -105,6 +105,35 @@ fn a_seek_in_a_queue_that_is_known_makes_no_system_call() {
 }
 
 #[test]
+fn a_time_between_two_segments_is_found_in_known_ones_without_a_system_call() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    // The last time of each segment; the next one begins ten later.
+    let (mut ends, mut ns) = (Vec::new(), 1_000_u64);
+    while ends.len() < 8 {
+        let segment = appender.position().segment;
+        appender.append_at(TYPE, ns, &payload(appender.next_seq())).unwrap();
+        if appender.position().segment != segment {
+            ends.push(ns - 10);
+        }
+        ns += 10;
+    }
+    let calls = Calls::default();
+    let platform = Counting::new(home.platform(), &calls);
+    let mut tailer = Tailer::open(platform, &TailOptions::default()).unwrap();
+    let mut cache = SeekCache::<_, 16>::new();
+    for turn in 0..3 {
+        for end in &ends {
+            calls.take();
+            assert!(tailer.seek_timestamp_with(end + 5, &mut cache).unwrap().found);
+            assert_eq!(tailer.next().unwrap().unwrap().timestamp_ns, end + 10);
+            let calls = calls.take();
+            assert!(turn == 0 || calls.is_empty(), "behind {end}: {calls:?}");
+        }
+    }
+}
+
+#[test]
 fn a_log_that_was_cut_and_goes_on_otherwise_is_looked_at_anew() {
     let home = Home::with_queue(SIZE);
     let mut appender = home.appender();

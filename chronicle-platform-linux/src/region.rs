@@ -85,9 +85,15 @@ impl LinuxMap {
         clamp(range.start)..clamp(range.end)
     }
 
-    /// Makes the pages of a range present and writable (madvise(2), since Linux 5.14).
+    /// Makes the pages of a range present and writable (madvise(2), since Linux 5.14), each for itself.
+    ///
+    /// Where the kernel reads ahead, it puts neighbours into one folio, of which it knows only as a whole
+    /// whether it is dirty: each sync would write its rest, zeros, once more.
     pub(crate) fn populate(&self, range: Range<u64>) {
-        self.mapping.advise(self.clamp(range), Advice::LinuxPopulateWrite);
+        let range = self.clamp(range);
+        for advice in [Advice::Random, Advice::LinuxPopulateWrite, Advice::Normal] {
+            self.mapping.advise(range.clone(), advice);
+        }
     }
 }
 
@@ -167,10 +173,13 @@ impl Mapping {
 
     /// Gives advice about the pages that hold a range inside the mapping; errors are ignored.
     fn advise(&self, range: Range<usize>, advice: Advice) {
-        debug_assert!(matches!(advice, Advice::LinuxDontFork | Advice::LinuxPopulateWrite));
+        debug_assert!(matches!(
+            advice,
+            Advice::LinuxDontFork | Advice::LinuxPopulateWrite | Advice::Random | Advice::Normal
+        ));
         let Some((address, length)) = self.pages(range) else { return };
-        // SAFETY: the pages are this mapping's. The two kinds of advice given here neither change
-        // their contents nor take them away from this process.
+        // SAFETY: the pages are this mapping's. The kinds of advice given here neither change their
+        // contents nor take them away from this process.
         let _ = unsafe { madvise(address, length, advice) };
     }
 

@@ -63,7 +63,7 @@ impl QueueReader {
     /// [`QueueError::Gap`] once where messages were lost: the next call goes on behind them.
     /// [`QueueError::Corrupt`] with the place; the reader stays before it. If messages at its
     /// position were removed, an error that names the oldest one still there.
-    #[inline]
+    #[inline(always)]
     #[allow(
         clippy::should_implement_trait,
         reason = "the view borrows the reader: no iterator can"
@@ -78,10 +78,7 @@ impl QueueReader {
                 Ok(None)
             }
             Ok(message) => Ok(message),
-            Err(error) => {
-                counts.failed(&error);
-                Err(QueueError::from_core(path, error))
-            }
+            Err(error) => Err(failed(path, counts, error)),
         }
     }
 
@@ -187,10 +184,7 @@ impl QueueReader {
         self.give_back();
         let read = self.tailer.read_all(limit, each);
         self.count();
-        read.map_err(|error| {
-            self.counts.failed(&error);
-            QueueError::from_core(&self.path, error)
-        })
+        read.map_err(|error| failed(&self.path, &mut self.counts, error))
     }
 
     /// Reads backwards from where this reader is, which stays there.
@@ -240,10 +234,9 @@ impl QueueReader {
 
     fn wait_until(&mut self, until: Instant) -> Result<WaitOutcome, QueueError> {
         let Self { tailer, path, counts, .. } = self;
-        tailer.wait(self.wait_strategy, until, self.writer_timeout).map_err(|error| {
-            counts.failed(&error);
-            QueueError::from_core(path, error)
-        })
+        tailer
+            .wait(self.wait_strategy, until, self.writer_timeout)
+            .map_err(|error| failed(path, counts, error))
     }
 
     /// Counts this reader in a file from now on: every ten milliseconds at most, while it reads, polls or
@@ -309,6 +302,15 @@ impl QueueReader {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A reader's call failed; apart, so that the rest of [`QueueReader::next`] is small enough for the caller's
+/// loop.
+#[cold]
+#[inline(never)]
+fn failed(path: &Path, counts: &mut Counts, error: Error<PlatformError>) -> QueueError {
+    counts.failed(&error);
+    QueueError::from_core(path, error)
 }
 
 /// When a time-out is over.

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::hint::black_box;
 
+use chronicle_std::{Queue, ReaderConfig, WriterConfig};
+
 use crate::machine::Machine;
 use chronicle_core::{
     Appender, CreateOptions, ReaderName, TailOptions, Tailer, WriteOptions, create,
@@ -11,6 +13,7 @@ use chronicle_core::{
 /// How often a path is run.
 const TIMES: u32 = 1_000;
 const TYPE: u16 = 0x8000;
+const TIME_NS: u64 = 1_700_000_000_000_000_000;
 /// Messages of one batch.
 const BATCH: usize = 16;
 
@@ -28,6 +31,9 @@ enum Operation {
     /// Where nothing has come.
     Poll,
     Commit,
+    /// As `AppendAt` and `Next`, through `chronicle-std`, by a writer without its thread.
+    WriterAppendAt,
+    ReaderNext,
 }
 
 /// An operation on messages of a size, in a queue with checksums or without.
@@ -46,6 +52,8 @@ impl PathTaken {
             Operation::AppendAll => "append_all, each of 16",
             Operation::Claim => "claim and commit",
             Operation::Next => "next",
+            Operation::WriterAppendAt => "QueueWriter::append_at",
+            Operation::ReaderNext => "QueueReader::next",
             Operation::Poll => return "next, nothing there".to_owned(),
             Operation::Commit => return "commit of a position".to_owned(),
         };
@@ -55,14 +63,16 @@ impl PathTaken {
 }
 
 pub fn all() -> Vec<PathTaken> {
-    use Operation::{Append, AppendAll, AppendAt, Claim, Commit, Next, Poll};
+    use Operation::{
+        Append, AppendAll, AppendAt, Claim, Commit, Next, Poll, ReaderNext, WriterAppendAt,
+    };
     let mut all = Vec::new();
     for operation in [Append, Next] {
         for checksums in [false, true] {
             all.extend([64, 256, 1024].map(|size| PathTaken { operation, size, checksums }));
         }
     }
-    for operation in [AppendAt, AppendAll, Claim, Poll, Commit] {
+    for operation in [AppendAt, WriterAppendAt, ReaderNext, AppendAll, Claim, Poll, Commit] {
         all.push(PathTaken { operation, size: 64, checksums: false });
     }
     all
@@ -88,9 +98,19 @@ pub fn run(name: &str) -> Outcome {
             Ok(())
         }),
         Operation::AppendAt => counted(|| {
-            appender.append_at(TYPE, black_box(1_700_000_000_000_000_000), black_box(&message))?;
+            appender.append_at(TYPE, black_box(TIME_NS), black_box(&message))?;
             Ok(())
         }),
+        Operation::WriterAppendAt => {
+            drop(appender);
+            let mut config = WriterConfig::default();
+            config.background = false;
+            let mut writer = Queue::open_publisher_with(directory.path(), config)?;
+            counted(|| {
+                writer.append_at(TYPE, black_box(TIME_NS), black_box(&message))?;
+                Ok(())
+            })
+        }
         Operation::AppendAll => {
             let batch = [&message[..]; BATCH];
             counted(|| {
@@ -110,6 +130,14 @@ pub fn run(name: &str) -> Outcome {
             tailer.next()?;
             counted(|| {
                 black_box(tailer.next()?.ok_or("a message is missing")?);
+                Ok(())
+            })
+        }
+        Operation::ReaderNext => {
+            let mut reader = Queue::open_reader(directory.path(), ReaderConfig::default())?;
+            reader.next()?;
+            counted(|| {
+                black_box(reader.next()?.ok_or("a message is missing")?);
                 Ok(())
             })
         }

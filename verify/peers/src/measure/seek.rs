@@ -1,6 +1,7 @@
 //! Going to a message in a large log, by number and by time, with everything in memory and with nothing.
 
 use std::fs::{self, File};
+use std::io;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
@@ -59,8 +60,10 @@ pub fn run(task: &Task) -> Result<Values> {
                 random.between(first.seq, last.seq)
             }
         };
+        // The cold seeks of the round before have dropped it.
+        bring_to_memory(&queue)?;
         let mut warm = Histogram::<u64>::new(3)?;
-        // The first ones bring the segments' heads and indexes in.
+        // The first ones open the segments and their indexes.
         for seek in 0..task.seeks + 200 {
             let to = target(&mut random);
             let took = timed(task, &mut reader, by_time, to)?;
@@ -114,6 +117,17 @@ fn timed(task: &Task, reader: &mut QueueReader, by_time: bool, to: u64) -> Resul
         bail!("sought {to} and found {}", message.seq);
     }
     Ok(took as u64)
+}
+
+/// Has the kernel read the files.
+fn bring_to_memory(queue: &Path) -> Result<()> {
+    for entry in fs::read_dir(queue)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            io::copy(&mut File::open(entry.path())?, &mut io::sink())?;
+        }
+    }
+    Ok(())
 }
 
 /// Has the kernel forget the files' pages, which are on the medium (posix_fadvise(2)).
