@@ -5,6 +5,7 @@
 //! object of the storage under test.
 
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::num::NonZeroU32;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -110,6 +111,19 @@ fn stay(patience: Duration) {
 struct Running(Child);
 
 impl Running {
+    /// What a child that has ended said of it: the suite may be there to see it fail, so that it says nothing
+    /// by itself.
+    fn last_words(&mut self) -> String {
+        let mut said = Vec::new();
+        if let Some(mut stderr) = self.0.stderr.take()
+            && stderr.read_to_end(&mut said).is_ok()
+            && !said.is_empty()
+        {
+            return format!("; it said:\n{}", String::from_utf8_lossy(&said));
+        }
+        String::new()
+    }
+
     fn kill(&mut self) -> Verdict {
         done("kill", self.0.kill())?;
         done("wait for the killed child", self.0.wait()).map(drop)
@@ -143,7 +157,8 @@ impl<H: Processes> Parent<'_, H> {
             .args([self.child, "--ignored", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env(ADDRESS, self.harness.address(&stage.bench.place))
-            .stdout(Stdio::null());
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         done("start a child", command.spawn()).map(Running)
     }
 
@@ -156,7 +171,8 @@ impl<H: Processes> Parent<'_, H> {
                 // It may have told before it ended.
                 ensure!(
                     stage.board.copy_words(READY) == Some([1]),
-                    "the child ended ({status}) and what it told is not seen"
+                    "the child ended ({status}) and what it told is not seen{}",
+                    child.last_words()
                 );
             }
             ensure!(begun.elapsed() < self.harness.patience(), "nothing is seen of the child");
@@ -214,7 +230,7 @@ pub(crate) fn a_sleeping_process_is_woken_by_another<H: Processes>(
     there("a word", stage.board.publish_u32(DOORBELL, 1))?;
     done("wake", stage.bench.one.park().wake(word, NonZeroU32::MAX))?;
     let status = done("wait for the child", child.0.wait())?;
-    ensure!(status.success(), "the sleeping process was not woken: {status}");
+    ensure!(status.success(), "the sleeping process was not woken: {status}{}", child.last_words());
     Ok(())
 }
 
