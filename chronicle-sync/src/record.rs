@@ -84,11 +84,16 @@ impl Record {
     #[inline(always)]
     #[must_use]
     pub fn payload<'r, R: Region>(&self, segment: &'r R) -> Option<&'r [u8]> {
-        let words = header_words(segment, self.offset)?;
+        if self.end() > segment.size() as u64 {
+            return None;
+        }
+        // SAFETY: `offset + 32 <= end <= size`, so the word lies inside the mapping.
+        let word = unsafe { segment.base().add(self.offset as usize) }.cast::<AtomicU64>();
+        // SAFETY: `look` saw the record at a multiple of 32, so the word is aligned; the rest is as in
+        // `header_words`.
+        let word = unsafe { word.as_ref() };
         // The same word at the same place: this is the segment, and the record was observed there.
-        if words[0].load(Ordering::Relaxed) != self.commit.bits()
-            || self.end() > segment.size() as u64
-        {
+        if word.load(Ordering::Relaxed) != self.commit.bits() {
             return None;
         }
         // SAFETY: `offset + 32 + length <= end <= size`, so the address lies inside the mapping.
