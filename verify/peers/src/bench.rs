@@ -28,7 +28,7 @@ pub struct Scale {
     pub one_way_ms: u64,
     /// Sizes of messages in bytes.
     pub sizes: &'static [usize],
-    /// Syncs of one durable run.
+    /// Syncs of one durable run with large batches.
     pub syncs: u64,
     /// Bytes of the log in which is sought.
     pub seek_bytes: u64,

@@ -1,10 +1,14 @@
 //! Chronicle with its defaults: checksums, segments of 128 MiB. Durable by `flush`, which syncs in the thread
 //! that appends, and by group commit, where a thread beside it does.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use chronicle_core::DEFAULT_STEP;
+use chronicle_format::Object;
 use chronicle_std::{Queue, QueueWriter, SyncPolicy, WriterConfig};
 
 use super::Log;
@@ -31,6 +35,10 @@ impl Log for Flushed {
         self.0.flush()?;
         Ok(())
     }
+
+    fn ready(&self) -> Result<u64> {
+        ready(&self.0)
+    }
 }
 
 impl Log for Grouped {
@@ -42,4 +50,16 @@ impl Log for Grouped {
         }
         Ok(())
     }
+
+    fn ready(&self) -> Result<u64> {
+        ready(&self.0)
+    }
+}
+
+/// A queue's first segment gets its space in steps, of which all but the first are made ready as a whole.
+fn ready(writer: &QueueWriter) -> Result<u64> {
+    let end = writer.position();
+    let segment = writer.path().join(Object::Segment(end.segment).to_string());
+    let space = fs::metadata(segment)?.blocks() * 512;
+    Ok(if space > DEFAULT_STEP { space.saturating_sub(end.offset) } else { 0 })
 }

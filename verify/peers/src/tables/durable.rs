@@ -1,6 +1,6 @@
 //! The table of logs whose appends survive a power loss.
 
-use crate::bench::{Bench, say};
+use crate::bench::{Bench, Scale, say};
 use crate::durable::{LOGS, Task};
 use crate::results::Results;
 use crate::tables::TABLES;
@@ -13,6 +13,11 @@ pub fn case(batch: usize) -> String {
     format!("256 B, {batch} at a time")
 }
 
+/// Syncs of one run: so many more where they are small that what is made ready ahead hardly counts.
+pub fn syncs(scale: &Scale, batch: usize) -> u64 {
+    if batch < 256 { 10 * scale.syncs } else { scale.syncs }
+}
+
 pub fn durable(bench: &Bench, results: &mut Results) {
     let names = bench.wanted(LOGS.iter().map(|(name, _)| *name), TABLES);
     for batch in BATCHES {
@@ -23,7 +28,7 @@ pub fn durable(bench: &Bench, results: &mut Results) {
             let task = Task {
                 log: name.to_owned(),
                 batch,
-                appends: bench.scale.syncs,
+                appends: syncs(&bench.scale, batch),
                 directory: scratch.path().to_owned(),
                 ticks_per_ns: bench.ticks_per_ns,
                 cpu: bench.cpus[0],
