@@ -26,8 +26,10 @@ use crate::region::{MacosMap, MacosView};
 use crate::rescue::rescue;
 use crate::space::{extend, fill};
 
-/// How often something is tried again that another process got in the way of.
-const ATTEMPTS: u32 = 16;
+/// How often something is tried again that another process got in the way of. The kernel hands the directory
+/// from who makes a file to who waits to read it, so one that sweeps without end gets in the way every other
+/// time.
+const ATTEMPTS: u32 = 64;
 
 /// `O_NOFOLLOW`: a link is no object. `O_NONBLOCK`: opening a FIFO does not wait for its other end
 /// (fifo(7)). `O_NOCTTY`: opening a terminal does not make it this process's.
