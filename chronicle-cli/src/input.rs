@@ -57,7 +57,7 @@ impl<R: Read> Input<R> {
             name,
             framing,
             largest,
-            buffer: vec![0; CHUNK],
+            buffer: Vec::new(),
             start: 0,
             end: 0,
             searched: 0,
@@ -170,6 +170,14 @@ impl<R: Read> Input<R> {
         self.refuse(format_args!("the frame at byte {at} is truncated: {found} are there"))
     }
 
+    fn grow(&mut self, length: usize) -> Result<(), Failure> {
+        if self.buffer.try_reserve_exact(length - self.buffer.len()).is_err() {
+            return Err(self.refuse(format_args!("there is no memory for {length} bytes of it")));
+        }
+        self.buffer.resize(length, 0);
+        Ok(())
+    }
+
     fn read_more(&mut self) -> Result<(), Failure> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -179,8 +187,11 @@ impl<R: Read> Input<R> {
             self.start = 0;
             if self.buffer.len() - self.end < CHUNK / 2 {
                 // A message is refused once it is seen to be too long, which bounds this.
-                self.buffer.resize(self.buffer.len() * 2, 0);
+                self.grow(self.buffer.len() * 2)?;
             }
+        }
+        if self.buffer.is_empty() {
+            self.grow(CHUNK)?;
         }
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         let count = loop {

@@ -19,11 +19,12 @@ const BUFFER: usize = 128 << 10;
 
 pub(crate) fn run(arguments: &TailArguments) -> Result<(), Failure> {
     let mut reader = open(arguments)?;
-    let mut printed = Printed {
-        output: output::standard_output()?,
-        buffer: Vec::with_capacity(2 * BUFFER),
-        commits: arguments.reader.is_some(),
-    };
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(2 * BUFFER).map_err(|_| {
+        Failure::Internal(format!("there is no memory for {} bytes of output", 2 * BUFFER))
+    })?;
+    let output = output::standard_output()?;
+    let mut printed = Printed { output, buffer, commits: arguments.reader.is_some() };
     if arguments.reverse {
         return run_backwards(&mut reader, &mut printed, arguments);
     }
