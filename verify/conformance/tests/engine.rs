@@ -9,8 +9,9 @@ use chronicle_core::{
     Appender, CreateOptions, Inspection, ReaderName, SegmentSize, Start, TailOptions, Tailer,
     WaitOutcome, WaitStrategy, WriteOptions, apply_retention, create, verify,
 };
-use chronicle_sync::format::SegmentId;
-use chronicle_sync::{Clock, Object, Storage};
+use chronicle_sync::format::{RecordFlags, RecordHeader, SegmentId, TypeId};
+use chronicle_sync::record::{self, Slot};
+use chronicle_sync::{Clock, Object, RegionExt, RegionMutExt, Stage, Storage};
 
 const TYPE: u16 = 0x8000;
 
@@ -144,5 +145,36 @@ fn a_removed_segment_whose_name_came_back_stops_no_writer() {
     for _ in 0..2 {
         let mut writer = Appender::open(&memory, WriteOptions::default()).unwrap();
         writer.append(TYPE, b"goes on").unwrap();
+    }
+}
+
+/// Also one that ends before the record, or in the middle of one that begins alike: nothing behind its end is
+/// read.
+#[test]
+fn a_payload_is_given_out_of_no_other_segment() {
+    let memory = Memory::new();
+    let make = |id, length| {
+        let object = Object::Segment(SegmentId::new(id).unwrap());
+        let stage = Stage { length, reserved: length, group_readable: false };
+        memory.publish(memory.stage(&object, &stage).unwrap()).unwrap()
+    };
+    let header = RecordHeader {
+        type_id: TypeId::user(TYPE).unwrap(),
+        flags: RecordFlags::empty(),
+        epoch: 1,
+        seq: 7,
+        timestamp_ns: 8,
+    };
+    let mut segment = make(0, 4096);
+    let end = record::append(&mut segment, 1024, &header, &[5; 100], None, 0).unwrap();
+    let Slot::Record(record) = record::look(&segment, 1024) else { panic!("there is no record") };
+    assert_eq!(record.payload(&segment), Some(&[5; 100][..]));
+    let begin: [u64; 1] = segment.copy_words(1024).unwrap();
+    for (id, length) in (1..).zip([64, 1024, 1024 + 32, end - 32, 4096]) {
+        let other = make(id, length);
+        if length < 4096 {
+            let _ = other.store_words(1024, &begin);
+        }
+        assert_eq!(record.payload(&other), None, "{length} bytes");
     }
 }
