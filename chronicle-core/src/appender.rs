@@ -25,7 +25,7 @@ use self::stats::Counted;
 use crate::Result;
 use crate::age;
 use crate::checkpoint::newest_checkpoint;
-use crate::control::{Control, News, absent, check_notify, check_size, waiters};
+use crate::control::{Control, News, Notifications, absent, check_notify, check_size, waiters};
 use crate::durable::Syncer;
 use crate::error::{Error, Operation};
 use crate::index::{IndexWriter, rebuild_index, resume_indexes};
@@ -77,7 +77,7 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     time_max_ns: u64,
     barrier: Barrier,
     control: Control<Map<P>>,
-    notify: Map<P>,
+    notify: Notifications<Map<P>>,
     state: State,
     frontier: u64,
     step: u64,

@@ -10,7 +10,7 @@ use chronicle_sync::notify::{Barrier, Waiters};
 use chronicle_sync::seqlock::{self, TRIES};
 use chronicle_sync::watermark::{self, WatermarkWords};
 use chronicle_sync::{
-    Error as _, ErrorKind, Instant, Park, Platform, ReadU32, Region, RegionExt, RegionMut,
+    Error as _, ErrorKind, Exactly, Instant, Park, Platform, ReadU32, Region, RegionExt, RegionMut,
     RegionMutExt, Storage, lease, retention,
 };
 
@@ -28,23 +28,24 @@ pub type Hint = Position;
 /// Every word below lies inside the region, because its size was checked when it was opened; the
 /// defaults for a missing word are never taken.
 pub(crate) struct Control<R> {
-    region: R,
+    region: Exactly<R, { CONTROL_FILE_SIZE as usize }>,
     header: ControlHeader,
 }
 
 impl<R: Region> Control<R> {
     pub(crate) fn check<E>(region: R) -> core::result::Result<Self, Error<E>> {
-        let header = decode(&region, CONTROL_FILE_SIZE, ControlHeader::decode)
-            .map_err(Error::format(Object::Control))?;
-        Ok(Self { region, header })
+        match decode_exactly(region, ControlHeader::decode) {
+            Ok((region, header)) => Ok(Self { region, header }),
+            Err(error) => Err(Error::format(Object::Control)(error)),
+        }
     }
 
     pub(crate) fn region(&self) -> &R {
-        &self.region
+        self.region.get()
     }
 
     pub(crate) fn into_region(self) -> R {
-        self.region
+        self.region.into_inner()
     }
 
     pub(crate) fn segment_size(&self) -> SegmentSize {
@@ -332,11 +333,17 @@ pub(crate) fn absent<P: Platform>(platform: &P) -> Error<P::Error> {
     }
 }
 
+/// `notify.meta`, seen to be whole and of this version.
+pub(crate) type Notifications<R> = Exactly<R, { NOTIFY_FILE_SIZE as usize }>;
+
 /// Checks `notify.meta`.
-pub(crate) fn check_notify<R: Region, E>(region: R) -> core::result::Result<R, Error<E>> {
-    decode(&region, NOTIFY_FILE_SIZE, NotifyHeader::decode)
-        .map_err(Error::format(Object::Notify))?;
-    Ok(region)
+pub(crate) fn check_notify<R: Region, E>(
+    region: R,
+) -> core::result::Result<Notifications<R>, Error<E>> {
+    match decode_exactly(region, NotifyHeader::decode) {
+        Ok((region, _)) => Ok(region),
+        Err(error) => Err(Error::format(Object::Notify)(error)),
+    }
 }
 
 /// What a sleeper waits for: which words of `notify.meta` it is about.
@@ -372,6 +379,17 @@ pub(crate) fn waiters<R: RegionMut>(region: &R, news: News) -> Option<Waiters<'_
 /// The sequence alone, for someone who may not raise the flag.
 pub(crate) fn notify_seq<R: Region>(region: &R, news: News) -> Option<ReadU32<'_>> {
     region.read_u32(news.words().1)
+}
+
+/// As [`decode`], for files that always have the same size, which the compiler knows from here on.
+fn decode_exactly<R: Region, T, const N: usize, const SIZE: usize>(
+    region: R,
+    head: impl FnOnce(&[u8; N]) -> core::result::Result<T, FormatError>,
+) -> core::result::Result<(Exactly<R, SIZE>, T), FormatError> {
+    let expected = SIZE as u64;
+    let decoded = decode(&region, expected, head)?;
+    let other = |found| FormatError::WrongSize { found: found as u64, expected };
+    Ok((Exactly::new(region).map_err(other)?, decoded))
 }
 
 /// Decodes the head of a file and checks its size.

@@ -9,7 +9,7 @@ use heapless::Deque;
 
 use crate::Result;
 use crate::checkpoint::CheckpointFile;
-use crate::control::{Control, News, check_notify, waiters};
+use crate::control::{Control, News, Notifications, check_notify, waiters};
 use crate::error::{Error, Operation};
 use crate::segment::{Geometry, Segment, open_segment, segment_range_from};
 use crate::supply::RetiredSegment;
@@ -31,7 +31,7 @@ type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 /// syncs run beside appends; there is still one per queue.
 pub struct Syncer<P: Platform> {
     control: Control<Map<P>>,
-    notify: Map<P>,
+    notify: Notifications<Map<P>>,
     checkpoint: CheckpointFile<Map<P>>,
     geometry: Geometry,
     /// The segment that the log began with when the writer opened. Files before it are leftovers.

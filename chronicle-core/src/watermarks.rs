@@ -12,7 +12,7 @@ use chronicle_sync::{
 };
 
 use crate::Result;
-use crate::control::{News, check_notify, decode, view_control, waiters};
+use crate::control::{News, Notifications, check_notify, decode, view_control, waiters};
 use crate::error::{Error, Operation};
 use crate::start::Start;
 use crate::tailer::{TailOptions, Tailer};
@@ -210,7 +210,7 @@ impl<P: Platform> Watermarks<P> {
 /// The queue itself does nothing with the watermark; readers may wait for it.
 pub struct ReplicaReporter<P: Platform> {
     file: <P::Storage as Storage>::Map,
-    notify: <P::Storage as Storage>::Map,
+    notify: Notifications<<P::Storage as Storage>::Map>,
     seq: u64,
     platform: P,
     _lock: <P::Storage as Storage>::Guard,

@@ -28,6 +28,8 @@ pub mod watermark;
 #[cfg(not(chronicle_loom))]
 mod checksum;
 #[cfg(not(chronicle_loom))]
+mod exactly;
+#[cfg(not(chronicle_loom))]
 pub mod record;
 #[cfg(not(chronicle_loom))]
 mod words;
@@ -35,6 +37,8 @@ mod words;
 #[cfg(not(chronicle_loom))]
 pub use checksum::Checksum;
 pub use chronicle_format as format;
+#[cfg(not(chronicle_loom))]
+pub use exactly::Exactly;
 pub use platform::{
     Clock, Durability, Error, ErrorKind, Instant, LockState, NoProbe, Object, ObjectKind, Park,
     Platform, Probe, Region, RegionMut, Site, Stage, Storage, Wake, Watch,

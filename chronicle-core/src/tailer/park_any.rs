@@ -8,7 +8,7 @@ use chronicle_sync::{Clock, Instant, Park, Platform, ReadU32, Storage};
 use super::Tailer;
 use super::waiting::{Notify, SLICE, UNARMED_SLICE};
 use crate::Result;
-use crate::control::{News, check_notify, notify_seq, waiters};
+use crate::control::{News, Notifications, check_notify, notify_seq, waiters};
 use crate::error::{Error, Operation};
 
 /// One reader of a sleep on many.
@@ -147,7 +147,7 @@ impl<P: Platform> Copy for Sleeper<'_, P> {}
 /// The sequence on which a reader sleeps, in a mapping of its own: for a relay in another
 /// thread ([`chronicle_sync::notify_any::Relay`]).
 pub struct NotifyView<P: Platform> {
-    region: <P::Storage as Storage>::View,
+    region: Notifications<<P::Storage as Storage>::View>,
     news: News,
 }
 

@@ -12,7 +12,7 @@ use chronicle_sync::{Clock, Error as _, ErrorKind, Instant, Park, Platform, Regi
 
 use super::{Tailer, Visibility};
 use crate::Result;
-use crate::control::{News, check_notify, notify_seq, waiters};
+use crate::control::{News, Notifications, check_notify, notify_seq, waiters};
 use crate::error::{Error, Operation};
 use crate::segment::{Segment, open_segment};
 use crate::wait::{WaitOutcome, WaitStrategy, WriterStatus, writer_status};
@@ -38,9 +38,9 @@ pub struct Armed<'t> {
 /// The words on which readers wait.
 pub(crate) enum Notify<S: Storage> {
     /// The reader may raise the flag, so the writer wakes it.
-    Armed(S::Map),
+    Armed(Notifications<S::Map>),
     /// The reader may only look: it wakes when somebody else is woken, and by its own time-out.
-    Watching(S::View),
+    Watching(Notifications<S::View>),
 }
 
 impl<S: Storage> Notify<S> {
