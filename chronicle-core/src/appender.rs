@@ -5,16 +5,17 @@ mod claim;
 mod many;
 mod room;
 mod stats;
+mod store;
 
 use chronicle_format::{
-    CHECKPOINT_FILE_SIZE, EpochRecord, Frontier, Object, Position, RecordFlags, RecordHeader,
-    SegmentId, SegmentSize, TypeId, WatermarkRecord, record_size,
+    CHECKPOINT_FILE_SIZE, Frontier, Object, Position, SegmentId, SegmentSize, record_size,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
-use chronicle_sync::notify::Barrier;
-use chronicle_sync::record::{self, Sealing};
+use chronicle_sync::notify::{Barrier, Waiters};
+use chronicle_sync::record::Sealing;
 use chronicle_sync::{
     Clock, Durability, Error as _, ErrorKind, NoProbe, Park, Platform, Probe, Site, Storage,
+    WriteCursor,
 };
 
 pub use claim::Claim;
@@ -61,18 +62,14 @@ type Map<P> = <<P as Platform>::Storage as Storage>::Map;
 /// A record is visible to every reader when [`append`](Self::append) returns, and survives the death
 /// of any process. It survives a power loss once [`flush`](Self::flush) has returned.
 pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
-    segment: Segment<Map<P>>,
+    /// The segment that is written to: where the next record goes, and how far records may reach without
+    /// leaving the fast path.
+    segment: Segment<WriteCursor<Map<P>>>,
     /// The segment's index, unless it is too small for one or there was no space for it.
     index: Option<IndexWriter<Map<P>>>,
-    /// Where the next record goes.
-    offset: u64,
-    /// How far records may reach without leaving the fast path.
-    soft_end: u64,
     next_seq: u64,
     epoch: u32,
     sealing: Sealing,
-    /// Bytes before this offset may have been dirtied by an aborted claim.
-    dirty_end: u64,
     stamps: Stamps,
     time_max_ns: u64,
     barrier: Barrier,
@@ -185,12 +182,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         syncer.names_are_synced(segment.id);
         let sealing = segment.sealing(&geometry);
         let mut appender = Self {
-            offset: position.offset,
-            soft_end: 0,
             next_seq: position.seq,
             epoch,
             sealing,
-            dirty_end: 0,
             stamps: Stamps::default(),
             time_max_ns,
             barrier,
@@ -203,7 +197,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             syncer: Some(syncer),
             noted_seq: report.durable_seq,
             flushes: false,
-            segment,
+            segment: segment.with(|region| WriteCursor::new(region, position.offset)),
             index: None,
             control,
             notify,
@@ -235,8 +229,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::Poisoned`]: this appender is of no more use.
     #[inline(always)]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        let seq = self.append_quietly(type_id, payload)?;
-        self.announce();
+        let seq = self.append_stamped(type_id, payload, None)?;
+        self.announce_published();
         Ok(seq)
     }
 
@@ -247,30 +241,33 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        let type_id = self.admit(type_id, payload)?;
-        let header = self.header(type_id);
-        self.write(&header, payload)
-    }
-
-    /// Makes room for a user's record.
-    #[inline(always)]
-    fn admit(&mut self, type_id: u16, payload: &[u8]) -> Result<TypeId, P> {
-        let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
-        let end = self.end_of(payload.len())?;
-        if end > self.soft_end {
-            self.make_room(payload.len())?;
-        }
-        Ok(type_id)
+        self.append_stamped(type_id, payload, None)
     }
 
     /// Wakes readers that sleep; costs no system call if there are none.
     #[inline(always)]
     pub fn announce(&mut self) {
-        if let Some(waiters) = waiters(&self.notify, News::Visible)
-            && waiters.someone_waits(self.barrier)
-        {
-            self.counted.wakes += 1;
-            self.probe.at(Site::Waking);
+        let barrier = self.barrier;
+        if waiters(&self.notify, News::Visible).is_some_and(|news| news.someone_waits(barrier)) {
+            self.wake();
+        }
+    }
+
+    /// The same behind [`published`](Self::published), whose barrier serves for both.
+    #[inline(always)]
+    fn announce_published(&mut self) {
+        let waiters = waiters(&self.notify, News::Visible);
+        if waiters.is_some_and(Waiters::someone_waits_behind_barrier) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&mut self) {
+        self.counted.wakes += 1;
+        self.probe.at(Site::Waking);
+        if let Some(waiters) = waiters(&self.notify, News::Visible) {
             // Whoever is not woken wakes by its time-out, and the record is visible in any case.
             let _ = waiters.wake_all(self.platform.park());
         }
@@ -283,19 +280,20 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H, S>, P> {
-        let mut end = self.end_of(length)?;
-        if end > self.soft_end {
+        let short = u32::try_from(length).map_err(|_| self.too_large(length))?;
+        if !self.segment.region.fits(short) {
             self.make_room(length)?;
-            end = self.end_of(length)?;
         }
         if !self.control.holds(self.epoch) {
             return Err(self.fenced());
         }
-        self.dirty_end = self.dirty_end.max(end);
+        // The place is the claim's from here on.
+        if self.segment.region.claim(short).is_none() {
+            return Err(self.too_large(length));
+        }
         self.control.set_busy(Some(self.platform.clock().now()));
         self.probe.at(Site::Claimed);
-        // `end_of` checked that the length fits 32 bits.
-        Ok(Claim { length: length as u32, appender: self })
+        Ok(Claim { length: short, appender: self })
     }
 
     /// Prepares the next segment now, so that the roll costs no more than a few stores. For programs
@@ -329,7 +327,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             && self.is_poisoned()
         {
             self.state = State::Poisoned;
-            self.soft_end = 0;
+            self.segment.region.set_limit(0);
         }
         synced
     }
@@ -389,7 +387,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     pub fn position(&self) -> Position {
         Position {
             segment: self.segment.id,
-            offset: self.offset,
+            offset: self.offset(),
             seq: self.next_seq,
             epoch: self.epoch,
         }
@@ -419,11 +417,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         &self.platform
     }
 
+    fn offset(&self) -> u64 {
+        self.segment.region.offset()
+    }
+
     /// The end of a record with such a payload, whether it fits the segment or not.
     #[inline(always)]
     fn end_of(&self, length: usize) -> Result<u64, P> {
         match u32::try_from(length) {
-            Ok(length) if length < u32::MAX => Ok(self.offset + record_size(length)),
+            Ok(length) if length < u32::MAX => Ok(self.offset() + record_size(length)),
             _ => Err(self.too_large(length)),
         }
     }
@@ -433,64 +435,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         Error::PayloadTooLarge { length: length as u64, max: self.geometry.size.max_payload() }
     }
 
-    /// Stores and publishes a record for which there is room.
-    #[inline(always)]
-    fn write(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<u64, P> {
-        // Looked at before as well as after: a writer that lost the queue long ago must not store
-        // over what its successor has appended.
-        if !self.control.holds(self.epoch) {
-            return Err(self.fenced());
-        }
-        // Room was made, so the record lies inside the region.
-        if let Some(end) = record::append(
-            &mut self.segment.region,
-            self.offset,
-            header,
-            payload,
-            self.sealing,
-            self.dirty_end,
-        ) {
-            self.offset = end;
-        }
-        self.published(header)
-    }
-
-    #[inline(always)]
-    fn header(&mut self, type_id: TypeId) -> RecordHeader {
-        let timestamp_ns = self.stamps.now(self.platform.clock());
-        self.header_at(type_id, timestamp_ns)
-    }
-
-    /// The queue's own records have the highest time before them: users' times need not be the clock's,
-    /// and a search by time must not find those behind the clock.
-    #[inline(always)]
-    fn header_at(&mut self, type_id: TypeId, timestamp_ns: u64) -> RecordHeader {
-        self.time_max_ns = self.time_max_ns.max(timestamp_ns);
-        RecordHeader {
-            type_id,
-            flags: RecordFlags::empty(),
-            epoch: self.epoch,
-            seq: self.next_seq,
-            timestamp_ns,
-        }
-    }
-
-    #[inline(always)]
-    fn published(&mut self, header: &RecordHeader) -> Result<u64, P> {
-        if header.type_id.is_user() {
-            self.next_seq += 1;
-        }
-        self.probe.at(Site::Published);
-        if !self.control.still_holds(self.epoch, self.barrier) {
-            return Err(self.fenced());
-        }
-        Ok(header.seq)
-    }
-
     /// The epoch is not in force any more: another writer began one, or a failed sync ended it.
     #[cold]
     fn fenced(&mut self) -> Error<P::Error> {
-        self.soft_end = 0;
+        self.segment.region.set_limit(0);
         if self.is_poisoned() {
             self.state = State::Poisoned;
             return Error::Poisoned;
@@ -520,48 +468,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     fn store_hint(&self) {
         self.control.set_segment_index(&self.position());
-    }
-
-    /// Says under which epoch the segment goes on, if another one has been at work in it.
-    fn begin_in_segment(&mut self, previous_epoch: u32) -> Result<(), P> {
-        let payload = EpochRecord {
-            epoch: self.epoch,
-            previous_epoch,
-            next_seq: self.next_seq,
-            durable_seq: self.noted_seq,
-            wall_ns: self.platform.clock().wall_ns(),
-        }
-        .encode();
-        if self.end_of(payload.len())? > self.geometry.size.bytes() {
-            // No room: the next segment starts under the new epoch, which says the same but for what
-            // is durable.
-            self.noted_seq = 0;
-            return self.roll();
-        }
-        if self.end_of(payload.len())? > self.soft_end {
-            self.make_room(payload.len())?;
-        }
-        let header = self.header_at(TypeId::EPOCH, self.time_max_ns);
-        self.write(&header, &payload)?;
-        self.announce();
-        Ok(())
-    }
-
-    /// Appends the durable watermark to the log, if that can be done where the log is: it is worth
-    /// neither a roll nor an error.
-    fn note(&mut self, durable_seq: u64) -> Result<(), P> {
-        let payload = WatermarkRecord { durable_seq }.encode();
-        let end = self.end_of(payload.len())?;
-        if end > self.geometry.size.bytes() {
-            return Ok(());
-        }
-        if end > self.soft_end && self.make_room(payload.len()).is_err() {
-            return self.check_state();
-        }
-        let header = self.header_at(TypeId::WATERMARK, self.time_max_ns);
-        self.write(&header, &payload)?;
-        self.noted_seq = durable_seq;
-        Ok(())
     }
 }
 

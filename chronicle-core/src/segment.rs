@@ -52,6 +52,13 @@ pub(crate) struct Segment<R> {
     header: SegmentHeader,
 }
 
+impl<R> Segment<R> {
+    /// The same segment, with something else made of its region.
+    pub(crate) fn with<T>(self, region: impl FnOnce(R) -> T) -> Segment<T> {
+        Segment { region: region(self.region), id: self.id, header: self.header }
+    }
+}
+
 impl<R: Region> Segment<R> {
     pub(crate) fn check<E>(
         region: R,

@@ -28,6 +28,8 @@ pub mod watermark;
 #[cfg(not(chronicle_loom))]
 mod checksum;
 #[cfg(not(chronicle_loom))]
+mod cursor;
+#[cfg(not(chronicle_loom))]
 mod exactly;
 #[cfg(not(chronicle_loom))]
 pub mod record;
@@ -37,6 +39,8 @@ mod words;
 #[cfg(not(chronicle_loom))]
 pub use checksum::Checksum;
 pub use chronicle_format as format;
+#[cfg(not(chronicle_loom))]
+pub use cursor::WriteCursor;
 #[cfg(not(chronicle_loom))]
 pub use exactly::Exactly;
 pub use platform::{

@@ -131,6 +131,15 @@ impl<'a> Waiters<'a> {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
+    /// The same where the writer's barrier lies behind the publication already: that of
+    /// [`lease::still_holds`](crate::lease::still_holds).
+    #[inline(always)]
+    #[must_use]
+    pub fn someone_waits_behind_barrier(self) -> bool {
+        // ORDER: Relaxed, behind the barrier that pairs with the fence in `sleeper_barrier`.
+        self.waiting.load(Ordering::Relaxed) != 0
+    }
+
     /// Writer: takes the flag down, moves the sequence, wakes everybody.
     ///
     /// # Errors

@@ -1,10 +1,8 @@
-//! Records in a [`Region`]: the one place where payload bytes are copied in and handed out.
+//! Records in a [`Region`], for whoever reads them: the one place where bytes of others are handed out.
 //!
-//! Unsafe lives here for the copies. The rule that carries all of them: bytes from a record's start
-//! to its end belong to the writer until the commit word is stored, and to nobody for writing after
-//! that.
-
-use core::ptr;
+//! Unsafe lives here for the slices of shared memory. The rule that carries all of them: bytes from a record's
+//! start to its end belong to the writer ([`WriteCursor`](crate::WriteCursor)) until the commit word is stored,
+//! and to nobody for writing after that.
 
 use chronicle_format::{CommitWord, CrcState, HEADER_SIZE, RecordHeader, record_size};
 
@@ -14,7 +12,7 @@ use crate::platform::{Region, RegionMut};
 use crate::primitive::{AtomicU64, Ordering, ReadU64};
 use crate::words::{RegionExt, RegionMutExt, address};
 
-const HEADER_WORDS: usize = HEADER_SIZE as usize / 8;
+pub(crate) const HEADER_WORDS: usize = HEADER_SIZE as usize / 8;
 
 /// A record that was seen committed, its length checked against the segment.
 #[derive(Clone, Copy, Debug)]
@@ -182,130 +180,11 @@ pub fn is_committed<R: Region>(segment: &R, offset: u64) -> bool {
 /// How records are checksummed: with what, and from which seed. `None` in queues without checksums.
 pub type Sealing = Option<(Checksum, CrcState)>;
 
-/// Stores a record at `offset` and publishes it.
-///
-/// Bytes before `dirty_end` may be those of an aborted claim: if the record ends before it, the word
-/// behind is cleared. Returns the offset behind the record, or `None` and nothing stored if it does
-/// not lie inside the region.
 #[inline(always)]
-pub fn append<R: RegionMut>(
-    segment: &mut R,
-    offset: u64,
+pub(crate) fn store_header(
+    [_, first, second, third]: &[AtomicU64; HEADER_WORDS],
     header: &RecordHeader,
-    payload: &[u8],
-    sealing: Sealing,
-    dirty_end: u64,
-) -> Option<u64> {
-    let length = u32::try_from(payload.len()).ok()?;
-    let end = room(segment, offset, length)?;
-    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-    let word = CommitWord::new(length, crc)?;
-    publish(segment, offset, end, word, header, end < dirty_end, |target| {
-        // SAFETY: `room` checked that the record lies inside the region, so the target does. It is
-        // not committed, so it belongs to the writer, of which there is one (`&mut R` here, the
-        // writer's lock among processes). The source is a live slice that cannot overlap it: the
-        // only slice of uncommitted bytes is that of `claim`, which borrows the region mutably.
-        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), target, payload.len()) };
-    })?;
-    Some(end)
-}
-
-/// Stores a record at `offset` without publishing it: nobody sees it, nor can mistake it for one.
-/// Returns the offset behind it and the word that [`commit_staged`] publishes it with, or `None` and
-/// nothing stored if it does not lie inside the region.
-#[inline(always)]
-pub fn stage<R: RegionMut>(
-    segment: &mut R,
-    offset: u64,
-    header: &RecordHeader,
-    payload: &[u8],
-    sealing: Sealing,
-) -> Option<(u64, CommitWord)> {
-    let length = u32::try_from(payload.len()).ok()?;
-    let end = room(segment, offset, length)?;
-    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-    let word = CommitWord::new(length, crc)?;
-    claim(segment, offset, length)?.copy_from_slice(payload);
-    store_header(header_words(segment, offset)?, header);
-    Some((end, word))
-}
-
-/// Publishes a record that was stored by [`stage`]. `next` is the offset behind the last record,
-/// where bytes of an aborted claim may lie.
-pub fn commit_staged<R: RegionMut>(
-    segment: &mut R,
-    offset: u64,
-    word: CommitWord,
-    next: Option<u64>,
-) -> Option<()> {
-    let next = next.and_then(|next| segment.word_u64(next));
-    commit::publish(segment.word_u64(offset)?, next, word, || {});
-    Some(())
-}
-
-/// The payload bytes of a record that is being filled in place at `offset`; `None` if they do not
-/// lie inside the region.
-///
-/// They hold whatever was there: zeros, or what an aborted claim left. Nobody sees them before
-/// [`commit_in_place`].
-pub fn claim<R: RegionMut>(segment: &mut R, offset: u64, length: u32) -> Option<&mut [u8]> {
-    room(segment, offset, length)?;
-    // SAFETY: `room` checked that the record lies inside the region.
-    let start = unsafe { segment.base().add((offset + HEADER_SIZE) as usize) };
-    // SAFETY: the bytes lie inside the region, are initialised (files are zeroed), and belong to the
-    // writer until it commits. The result borrows `segment` mutably, so there is one such slice.
-    Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), length as usize) })
-}
-
-/// The same bytes, to read what was filled in so far.
-pub fn claimed<R: RegionMut>(segment: &R, offset: u64, length: u32) -> Option<&[u8]> {
-    room(segment, offset, length)?;
-    // SAFETY: `room` checked that the record lies inside the region.
-    let start = unsafe { segment.base().add((offset + HEADER_SIZE) as usize) };
-    // SAFETY: as in `claim`; writing needs the region mutably, which this borrow excludes.
-    Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), length as usize) })
-}
-
-/// Publishes a record whose payload was filled in place by [`claim`], like [`append`].
-pub fn commit_in_place<R: RegionMut>(
-    segment: &mut R,
-    offset: u64,
-    header: &RecordHeader,
-    length: u32,
-    sealing: Sealing,
-    dirty_end: u64,
-) -> Option<u64> {
-    let end = room(segment, offset, length)?;
-    let payload = claim(segment, offset, length)?;
-    let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-    let word = CommitWord::new(length, crc)?;
-    publish(segment, offset, end, word, header, end < dirty_end, |_| {})?;
-    Some(end)
-}
-
-#[inline(always)]
-fn publish<R: RegionMut>(
-    segment: &R,
-    offset: u64,
-    end: u64,
-    word: CommitWord,
-    header: &RecordHeader,
-    clear_next: bool,
-    fill: impl FnOnce(*mut u8),
-) -> Option<()> {
-    let words = header_words(segment, offset)?;
-    // The last record of a segment has no slot behind it.
-    let next = if clear_next { segment.word_u64(end) } else { None };
-    let [commit, ..] = words;
-    commit::publish(commit, next, word, || {
-        store_header(words, header);
-        fill(segment.base().as_ptr().wrapping_add((offset + HEADER_SIZE) as usize));
-    });
-    Some(())
-}
-
-#[inline(always)]
-fn store_header([_, first, second, third]: &[AtomicU64; HEADER_WORDS], header: &RecordHeader) {
+) {
     let words = header.words();
     // ORDER: Relaxed, carried by the Release store of the commit word.
     first.store(words[0], Ordering::Relaxed);
@@ -321,13 +200,6 @@ fn header_words<R: Region>(segment: &R, offset: u64) -> Option<&[AtomicU64; HEAD
     // mapped for as long as `segment` is borrowed. Headers are only ever accessed as atomics. On a
     // region that may not be written only Relaxed loads are made, see `ReadU64`.
     Some(unsafe { words.as_ref() })
-}
-
-/// The end of a record at `offset`, if it lies inside the region.
-#[inline(always)]
-fn room<R: Region>(segment: &R, offset: u64, length: u32) -> Option<u64> {
-    let end = offset.checked_add(record_size(length))?;
-    (offset.is_multiple_of(HEADER_SIZE) && end <= segment.size() as u64).then_some(end)
 }
 
 /// Stores zeros over every word of a range that is not zero, and returns how many words that were.

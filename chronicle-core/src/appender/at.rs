@@ -17,12 +17,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     ///
     /// # Errors
     /// As [`append`](Self::append).
-    #[inline]
+    #[inline(always)]
     pub fn append_at(&mut self, type_id: u16, timestamp_ns: u64, payload: &[u8]) -> Result<u64, P> {
-        let type_id = self.admit(type_id, payload)?;
-        let header = self.header_at(type_id, timestamp_ns);
-        let seq = self.write(&header, payload)?;
-        self.announce();
+        let seq = self.append_stamped(type_id, payload, Some(timestamp_ns))?;
+        self.announce_published();
         Ok(seq)
     }
 }

@@ -3,7 +3,6 @@
 use core::ops::{Deref, DerefMut};
 
 use chronicle_format::TypeId;
-use chronicle_sync::record;
 use chronicle_sync::{NoProbe, Platform, Probe};
 
 use super::Appender;
@@ -29,21 +28,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Claim<'_, P, H, S> {
         if !appender.control.holds(appender.epoch) {
             return Err(appender.fenced());
         }
-        let header = appender.header(type_id);
-        // The claim was given for this place, so the record lies inside the region.
-        if let Some(end) = record::commit_in_place(
-            &mut appender.segment.region,
-            appender.offset,
-            &header,
-            self.length,
-            appender.sealing,
-            appender.dirty_end,
-        ) {
-            appender.offset = end;
+        let header = appender.header(type_id, None);
+        let cursor = &mut appender.segment.region;
+        // The claim was given for this place, so the record fits.
+        if cursor.commit(&header, self.length, appender.sealing).is_none() {
+            return Err(appender.too_large(self.length as usize));
         }
-        let seq = appender.published(&header)?;
-        appender.announce();
-        Ok(seq)
+        appender.published(&header)?;
+        appender.announce_published();
+        Ok(header.seq)
     }
 
     /// Gives the claim up; the same as dropping it.
@@ -54,15 +47,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Deref for Claim<'_, P, H, S> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        record::claimed(&self.appender.segment.region, self.appender.offset, self.length)
-            .unwrap_or(&[])
+        self.appender.segment.region.claimed(self.length).unwrap_or(&[])
     }
 }
 
 impl<P: Platform, H: Probe, S: Supply<P>> DerefMut for Claim<'_, P, H, S> {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let appender = &mut *self.appender;
-        record::claim(&mut appender.segment.region, appender.offset, self.length).unwrap_or(&mut [])
+        self.appender.segment.region.claim(self.length).unwrap_or(&mut [])
     }
 }
 

@@ -2,7 +2,6 @@
 
 use chronicle_format::{CommitWord, TypeId, record_size};
 use chronicle_sync::mutation::{Mutant, seeded};
-use chronicle_sync::record;
 use chronicle_sync::{Platform, Probe, Site};
 use heapless::Vec;
 
@@ -36,10 +35,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let mut staged = Staged::new();
         let mut result = Ok(());
         let mut header = None;
-        let mut end = self.offset;
+        let mut end = self.offset();
         for payload in payloads {
             let wanted = end_of(end, payload);
-            if staged.is_full() || wanted.is_none_or(|wanted| wanted > self.soft_end) {
+            if staged.is_full() || wanted.is_none_or(|wanted| wanted > self.segment.region.limit())
+            {
                 if seeded(Mutant::BatchSealedEarly)
                     && wanted.is_some_and(|wanted| wanted > self.geometry.size.bytes())
                 {
@@ -48,12 +48,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
                 }
                 result = self.publish_staged(&mut staged, end).and_then(|()| {
                     let wanted = self.end_of(payload.len())?;
-                    if wanted > self.soft_end { self.make_room(payload.len()) } else { Ok(()) }
+                    let has_room = wanted <= self.segment.region.limit();
+                    if has_room { Ok(()) } else { self.make_room(payload.len()) }
                 });
                 if result.is_err() {
                     break;
                 }
-                end = self.offset;
+                end = self.offset();
                 header = None;
             }
             if staged.is_empty() && !self.control.holds(self.epoch) {
@@ -61,15 +62,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
                 break;
             }
             // Stamped once there is room: a segment that was begun for it starts at the time before.
-            let header = header.get_or_insert_with(|| self.header(type_id));
+            let header = header.get_or_insert_with(|| self.header(type_id, None));
+            self.time_max_ns = self.time_max_ns.max(header.timestamp_ns);
             // There is room, in the region and in the list.
             header.seq = self.next_seq + staged.len() as u64;
             if let Some((behind, word)) =
-                record::stage(&mut self.segment.region, end, header, payload, self.sealing)
+                self.segment.region.stage(end, header, payload, self.sealing)
                 && staged.push((end, word)).is_ok()
             {
                 end = behind;
-                self.dirty_end = self.dirty_end.max(end);
             }
         }
         let published = self.publish_staged(&mut staged, end);
@@ -84,11 +85,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             return Ok(());
         }
         let count = staged.len() as u64;
-        let mut behind = (end < self.dirty_end).then_some(end);
-        while let Some((offset, word)) = staged.pop() {
-            record::commit_staged(&mut self.segment.region, offset, word, behind.take());
-        }
-        self.offset = end;
+        self.segment.region.publish_staged(core::iter::from_fn(|| staged.pop()), end);
         self.next_seq += count;
         self.probe.at(Site::Published);
         if self.control.still_holds(self.epoch, self.barrier) { Ok(()) } else { Err(self.fenced()) }

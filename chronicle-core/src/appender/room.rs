@@ -3,7 +3,7 @@
 use chronicle_format::{
     Frontier, HEADER_SIZE, IndexEntry, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
 };
-use chronicle_sync::{Clock, ErrorKind, Platform, Probe, Site, Storage};
+use chronicle_sync::{Clock, ErrorKind, Platform, Probe, Site, Storage, WriteCursor};
 
 use super::{Appender, Map, PAGE};
 use crate::Result;
@@ -45,15 +45,20 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.extend(end)?;
         }
         if let Some(index) = &mut self.index
-            && self.offset >= index.due()
+            && self.segment.region.offset() >= index.due()
         {
             index.push(&IndexEntry {
                 seq: self.next_seq,
-                offset: self.offset,
+                offset: self.segment.region.offset(),
                 time_floor_ns: self.time_max_ns,
                 epoch: self.epoch,
             });
             self.set_soft_end();
+        }
+        // A record may reach beyond the place at which the next index entry is due; the one behind it gets
+        // the entry.
+        if end > self.segment.region.limit() {
+            self.segment.region.set_limit(end);
         }
         Ok(())
     }
@@ -84,7 +89,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             other => other.map(|()| wanted),
         }?;
         let new = self.frontier..reserved;
-        self.platform.storage().prefault(&self.segment.region, new);
+        self.platform.storage().prefault(self.segment.region.get(), new);
         self.set_frontier(reserved);
         self.store_hint();
         Ok(())
@@ -93,7 +98,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     fn reserve(&self, up_to: u64) -> Result<(), P> {
         self.platform
             .storage()
-            .reserve(&self.segment.region, self.frontier..up_to)
+            .reserve(self.segment.region.get(), self.frontier..up_to)
             .map_err(Error::platform(self.segment.object(), Operation::Reserve))
     }
 
@@ -116,7 +121,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     fn set_soft_end(&mut self) {
         let mark = if self.asked { u64::MAX } else { self.mark() };
         let due = self.index.as_ref().map_or(u64::MAX, IndexWriter::due);
-        self.soft_end = self.end_of_space().min(mark).min(due);
+        self.segment.region.set_limit(self.end_of_space().min(mark).min(due));
     }
 
     /// Goes on with this index, if it is that of the segment that is being written to.
@@ -157,10 +162,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
         self.probe.at(Site::HintMoved);
         // 3. The old segment is sealed: readers at its end go on.
-        self.segment.seal_at(self.offset);
+        self.segment.seal_at(self.offset());
         self.probe.at(Site::Sealed);
-        self.counted.rolled(self.offset);
-        let old = core::mem::replace(&mut self.segment, next);
+        self.counted.rolled(self.offset());
+        let next = next.with(|region| WriteCursor::new(region, SEG_DATA_OFFSET));
+        let old = core::mem::replace(&mut self.segment, next).with(WriteCursor::into_inner);
         let index = core::mem::replace(&mut self.index, index.map(IndexWriter::begin));
         let index = index.map(IndexWriter::into_index);
         let old = RetiredSegment { segment: old, _index: index };
@@ -174,8 +180,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
         self.asked = !self.asks();
         self.sealing = self.segment.sealing(&self.geometry);
-        self.offset = SEG_DATA_OFFSET;
-        self.dirty_end = 0;
         self.set_frontier(reserved);
         // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
         //    should it not follow, they have nothing to read.

@@ -78,7 +78,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         } = self.counted;
         AppenderStats {
             messages: self.next_seq.saturating_sub(first_seq),
-            bytes: left_bytes + self.offset.saturating_sub(begun_at),
+            bytes: left_bytes + self.offset().saturating_sub(begun_at),
             rolls,
             unprepared_rolls,
             extensions,

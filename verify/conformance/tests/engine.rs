@@ -11,7 +11,9 @@ use chronicle_core::{
 };
 use chronicle_sync::format::{RecordFlags, RecordHeader, SegmentId, TypeId};
 use chronicle_sync::record::{self, Slot};
-use chronicle_sync::{Clock, Object, RegionExt, RegionMutExt, Stage, Storage};
+use chronicle_sync::{
+    Clock, Exactly, Object, Region, RegionExt, RegionMut, RegionMutExt, Stage, Storage, WriteCursor,
+};
 
 const TYPE: u16 = 0x8000;
 
@@ -152,29 +154,84 @@ fn a_removed_segment_whose_name_came_back_stops_no_writer() {
 /// read.
 #[test]
 fn a_payload_is_given_out_of_no_other_segment() {
-    let memory = Memory::new();
-    let make = |id, length| {
-        let object = Object::Segment(SegmentId::new(id).unwrap());
-        let stage = Stage { length, reserved: length, group_readable: false };
-        memory.publish(memory.stage(&object, &stage).unwrap()).unwrap()
-    };
-    let header = RecordHeader {
-        type_id: TypeId::user(TYPE).unwrap(),
-        flags: RecordFlags::empty(),
-        epoch: 1,
-        seq: 7,
-        timestamp_ns: 8,
-    };
-    let mut segment = make(0, 4096);
-    let end = record::append(&mut segment, 1024, &header, &[5; 100], None, 0).unwrap();
+    let mut segment = WriteCursor::new(region(4096), 1024);
+    segment.set_limit(4096);
+    segment.append(&a_header(), &[5; 100], None).unwrap();
+    let end = segment.offset();
     let Slot::Record(record) = record::look(&segment, 1024) else { panic!("there is no record") };
     assert_eq!(record.payload(&segment), Some(&[5; 100][..]));
     let begin: [u64; 1] = segment.copy_words(1024).unwrap();
-    for (id, length) in (1..).zip([64, 1024, 1024 + 32, end - 32, 4096]) {
-        let other = make(id, length);
+    for length in [64, 1024, 1024 + 32, end - 32, 4096] {
+        let other = region(length);
         if length < 4096 {
             let _ = other.store_words(1024, &begin);
         }
         assert_eq!(record.payload(&other), None, "{length} bytes");
     }
+}
+
+/// A region of so many bytes.
+fn region(length: u64) -> impl RegionMut {
+    let memory = Memory::new();
+    let object = Object::Segment(SegmentId::new(0).unwrap());
+    let stage = Stage { length, reserved: length, group_readable: false };
+    memory.publish(memory.stage(&object, &stage).unwrap()).unwrap()
+}
+
+fn a_header() -> RecordHeader {
+    RecordHeader {
+        type_id: TypeId::user(TYPE).unwrap(),
+        flags: RecordFlags::empty(),
+        epoch: 1,
+        seq: 7,
+        timestamp_ns: 8,
+    }
+}
+
+#[test]
+fn a_payload_of_any_length_is_stored_as_it_is_and_nothing_behind_it() {
+    let payload: Vec<u8> = (0..=255).cycle().skip(1).take(300).collect();
+    for length in 0..=payload.len() {
+        let payload = &payload[..length];
+        let mut cursor = WriteCursor::new(region(4096), 1024);
+        cursor.set_limit(4096);
+        cursor.append(&a_header(), payload, None).unwrap();
+        let Slot::Record(record) = record::look(&cursor, 1024) else { panic!("nothing is there") };
+        assert_eq!(record.payload(&cursor), Some(payload));
+        assert_eq!(record.end(), cursor.offset());
+        let behind = 1024 + 32 + length as u64;
+        for at in (behind.next_multiple_of(8)..4096).step_by(8) {
+            assert_eq!(cursor.read_u64(at).unwrap().load_relaxed(), 0, "{length} bytes, at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_record_goes_no_further_than_the_limit_and_begins_nowhere_but_at_a_multiple_of_32() {
+    let mut cursor = WriteCursor::new(region(4096), 1024);
+    assert_eq!(cursor.append(&a_header(), &[], None), None, "there is no limit yet");
+    cursor.set_limit(1024 + 96);
+    assert_eq!(cursor.append(&a_header(), &[5; 65], None), None);
+    assert_eq!(cursor.claim(65), None);
+    assert_eq!(cursor.stage(1024, &a_header(), &[5; 65], None), None);
+    for offset in [992, 1025, 1024 + 32, 1 << 40, u64::MAX] {
+        assert_eq!(cursor.stage(offset, &a_header(), &[5; 64], None), None, "{offset}");
+    }
+    assert!(matches!(record::look(&cursor, 1024), Slot::Empty));
+    cursor.append(&a_header(), &[5; 64], None).unwrap();
+    assert_eq!(cursor.offset(), 1024 + 96);
+    cursor.set_limit(u64::MAX);
+    assert_eq!(cursor.limit(), 4096, "the region ends there");
+    for offset in [1, 1025, 4097, u64::MAX - 31, u64::MAX] {
+        let mut cursor = WriteCursor::new(region(4096), offset);
+        cursor.set_limit(u64::MAX);
+        assert_eq!(cursor.append(&a_header(), &[], None), None, "at {offset}");
+    }
+}
+
+#[test]
+fn a_region_is_taken_for_one_of_a_size_only_where_it_has_it() {
+    assert_eq!(Exactly::<_, 4096>::new(region(4096)).map(|region| region.size()).ok(), Some(4096));
+    assert_eq!(Exactly::<_, 4096>::new(region(4095)).err(), Some(4095));
+    assert_eq!(Exactly::<_, 4096>::new(region(8192)).err(), Some(8192));
 }

@@ -22,6 +22,8 @@ const UNSAFE: &[&str] = &[
     "chronicle-platform-macos/src/storage.rs",
     "chronicle-platform-static/src/slots.rs",
     "chronicle-sync/src/checksum.rs",
+    "chronicle-sync/src/cursor.rs",
+    "chronicle-sync/src/exactly.rs",
     "chronicle-sync/src/handoff.rs",
     "chronicle-sync/src/record.rs",
     "chronicle-sync/src/words.rs",

@@ -1,7 +1,7 @@
 //! L2: no wake-up is lost.
 
 use chronicle_sync::notify::{Barrier, Parked, Waiters};
-use chronicle_sync::{AtomicU32, Instant};
+use chronicle_sync::{AtomicU32, Instant, lease};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -22,6 +22,12 @@ pub(super) const MODELS: &[Model] = &[
         shows: "the same where a sleeper that was killed left its flag raised",
         search: "at most 4 preemptions",
         run: stale_flag,
+    },
+    Model {
+        name: "L2 one barrier",
+        shows: "the same where the barrier behind which the writer looks at its epoch serves for both looks",
+        search: "exhaustive",
+        run: one_barrier,
     },
     Model {
         name: "L2 two sleepers",
@@ -98,6 +104,26 @@ impl Queue {
 
 fn one_sleeper(exploration: &mut Exploration) {
     exploration.exhaustive(|| with_sleepers::<1>(0));
+}
+
+/// What an append does: it looks whether its epoch is still in force, and for sleepers.
+fn one_barrier(exploration: &mut Exploration) {
+    exploration.exhaustive(|| {
+        let queue = Queue::new(0);
+        let sleeper = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.read()
+        });
+        let epoch = AtomicU32::new(1);
+        for (slot, number) in queue.slots.iter().zip(0..) {
+            slot.publish(None, number);
+            claim!(lease::still_holds((&epoch).into(), 1, Barrier::Full), "nobody took the log");
+            if queue.bell.waiters().someone_waits_behind_barrier() {
+                queue.bell.waiters().wake_all(&queue.bell.futex).unwrap();
+            }
+        }
+        sleeper.join().unwrap();
+    });
 }
 
 fn stale_flag(exploration: &mut Exploration) {
