@@ -67,6 +67,8 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     segment: Segment<WriteCursor<Map<P>>>,
     /// The segment's index, unless it is too small for one or there was no space for it.
     index: Option<IndexWriter<Map<P>>>,
+    /// The next entry of the index is for the first user's record from this offset on.
+    due: u64,
     next_seq: u64,
     epoch: u32,
     sealing: Sealing,
@@ -199,6 +201,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             flushes: false,
             segment: segment.with(|region| WriteCursor::new(region, position.offset)),
             index: None,
+            due: u64::MAX,
             control,
             notify,
             geometry,
@@ -229,9 +232,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::Poisoned`]: this appender is of no more use.
     #[inline(always)]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        let seq = self.append_stamped(type_id, payload, None)?;
+        let stored = self.append_stamped(type_id, payload, None)?;
         self.announce_published();
-        Ok(seq)
+        self.enter(&stored);
+        Ok(stored.seq)
     }
 
     /// Appends a record without waking sleepers: follow a batch of these with one
@@ -241,7 +245,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        self.append_stamped(type_id, payload, None)
+        let stored = self.append_stamped(type_id, payload, None)?;
+        self.enter(&stored);
+        Ok(stored.seq)
     }
 
     /// Wakes readers that sleep; costs no system call if there are none.

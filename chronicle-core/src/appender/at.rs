@@ -19,8 +19,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_at(&mut self, type_id: u16, timestamp_ns: u64, payload: &[u8]) -> Result<u64, P> {
-        let seq = self.append_stamped(type_id, payload, Some(timestamp_ns))?;
+        let stored = self.append_stamped(type_id, payload, Some(timestamp_ns))?;
         self.announce_published();
-        Ok(seq)
+        self.enter(&stored);
+        Ok(stored.seq)
     }
 }

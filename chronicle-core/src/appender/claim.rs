@@ -6,6 +6,7 @@ use chronicle_format::TypeId;
 use chronicle_sync::{NoProbe, Platform, Probe};
 
 use super::Appender;
+use super::store::Stored;
 use crate::Result;
 use crate::error::Error;
 use crate::supply::{NoSupply, Supply};
@@ -29,13 +30,16 @@ impl<P: Platform, H: Probe, S: Supply<P>> Claim<'_, P, H, S> {
             return Err(appender.fenced());
         }
         let header = appender.header(type_id, None);
+        let offset = appender.offset();
         let cursor = &mut appender.segment.region;
         // The claim was given for this place, so the record fits.
         if cursor.commit(&header, self.length, appender.sealing).is_none() {
             return Err(appender.too_large(self.length as usize));
         }
+        let stored = Stored { offset, seq: header.seq, time_floor_ns: appender.time_max_ns };
         appender.published(&header)?;
         appender.announce_published();
+        appender.enter(&stored);
         Ok(header.seq)
     }
 

@@ -6,6 +6,7 @@ use chronicle_sync::{Platform, Probe, Site};
 use heapless::Vec;
 
 use super::Appender;
+use super::store::Stored;
 use crate::Result;
 use crate::error::Error;
 use crate::supply::Supply;
@@ -13,8 +14,15 @@ use crate::supply::Supply;
 /// Records that are published together at the most.
 pub(crate) const MOST_STAGED: usize = 256;
 
-/// Offset and commit word of each record that was stored and not published.
-type Staged = Vec<(u64, CommitWord), MOST_STAGED>;
+/// Records that were stored and not published.
+struct Batch<'a> {
+    /// Offset and commit word of each.
+    records: &'a mut Vec<(u64, CommitWord), MOST_STAGED>,
+    /// Behind the last one.
+    end: u64,
+    /// When the first one was stored; it is the time of all.
+    timestamp_ns: u64,
+}
 
 impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Appends a record for each payload, and wakes sleepers once at the end. Returns the sequence
@@ -32,63 +40,93 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         payloads: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<u64, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
-        let mut staged = Staged::new();
-        let mut result = Ok(());
-        let mut header = None;
-        let mut end = self.offset();
-        for payload in payloads {
-            let wanted = end_of(end, payload);
-            if staged.is_full() || wanted.is_none_or(|wanted| wanted > self.segment.region.limit())
-            {
-                if seeded(Mutant::BatchSealedEarly)
-                    && wanted.is_some_and(|wanted| wanted > self.geometry.size.bytes())
-                {
-                    self.segment.seal_at(end);
-                    self.probe.at(Site::Sealed);
-                }
-                result = self.publish_staged(&mut staged, end).and_then(|()| {
-                    let wanted = self.end_of(payload.len())?;
-                    let has_room = wanted <= self.segment.region.limit();
-                    if has_room { Ok(()) } else { self.make_room(payload.len()) }
-                });
-                if result.is_err() {
-                    break;
-                }
-                end = self.offset();
-                header = None;
-            }
-            if staged.is_empty() && !self.control.holds(self.epoch) {
-                result = Err(self.fenced());
-                break;
-            }
-            // Stamped once there is room: a segment that was begun for it starts at the time before.
-            let header = header.get_or_insert_with(|| self.header(type_id, None));
-            self.time_max_ns = self.time_max_ns.max(header.timestamp_ns);
-            // There is room, in the region and in the list.
-            header.seq = self.next_seq + staged.len() as u64;
-            if let Some((behind, word)) =
-                self.segment.region.stage(end, header, payload, self.sealing)
-                && staged.push((end, word)).is_ok()
-            {
-                end = behind;
-            }
-        }
-        let published = self.publish_staged(&mut staged, end);
+        let mut records = Vec::new();
+        let mut batch = Batch { records: &mut records, end: 0, timestamp_ns: 0 };
+        let mut payloads = payloads.into_iter();
+        let put = payloads.try_for_each(|payload| self.put(&mut batch, type_id, payload));
+        let published = self.publish(&mut batch);
         self.announce();
-        result.and(published).map(|()| self.next_seq)
+        put.and(published).map(|()| self.next_seq)
+    }
+
+    /// Stores a record behind those of the batch; where there is no place for it, publishes these and makes
+    /// room.
+    #[inline(always)]
+    fn put(&mut self, batch: &mut Batch<'_>, type_id: TypeId, payload: &[u8]) -> Result<(), P> {
+        if self.stage(batch, type_id, payload)? {
+            return Ok(());
+        }
+        self.put_with_room(batch, type_id, payload)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_with_room(
+        &mut self,
+        batch: &mut Batch<'_>,
+        type_id: TypeId,
+        payload: &[u8],
+    ) -> Result<(), P> {
+        if seeded(Mutant::BatchSealedEarly)
+            && end_of(batch.end, payload).is_some_and(|end| end > self.geometry.size.bytes())
+        {
+            self.segment.seal_at(batch.end);
+            self.probe.at(Site::Sealed);
+        }
+        self.publish(batch)?;
+        if self.stage(batch, type_id, payload)? {
+            return Ok(());
+        }
+        self.make_room(payload.len())?;
+        // Room was made, so it is stored.
+        if self.stage(batch, type_id, payload)? {
+            Ok(())
+        } else {
+            Err(self.too_large(payload.len()))
+        }
+    }
+
+    /// Stores a record behind those of the batch; whether there was a place for it.
+    #[inline(always)]
+    fn stage(&mut self, batch: &mut Batch<'_>, type_id: TypeId, payload: &[u8]) -> Result<bool, P> {
+        if batch.records.is_empty() {
+            if !self.control.holds(self.epoch) {
+                return Err(self.fenced());
+            }
+            batch.end = self.offset();
+            batch.timestamp_ns = self.stamps.now(self.platform.clock());
+        } else if batch.records.is_full() || batch.end >= self.due {
+            // Only the first record of a batch gets an entry in the index.
+            return Ok(false);
+        }
+        let mut header = self.header(type_id, Some(batch.timestamp_ns));
+        header.seq += batch.records.len() as u64;
+        let cursor = &mut self.segment.region;
+        let staged = cursor.stage(batch.end, &header, payload, self.sealing);
+        let Some((end, word)) = staged else { return Ok(false) };
+        let stored = batch.records.push((batch.end, word));
+        batch.end = end;
+        Ok(stored.is_ok())
     }
 
     /// Publishes what was stored. Readers come to the first record first, so that one is the last:
     /// behind it they find all others.
-    fn publish_staged(&mut self, staged: &mut Staged, end: u64) -> Result<(), P> {
-        if staged.is_empty() {
+    fn publish(&mut self, batch: &mut Batch<'_>) -> Result<(), P> {
+        if batch.records.is_empty() {
             return Ok(());
         }
-        let count = staged.len() as u64;
-        self.segment.region.publish_staged(core::iter::from_fn(|| staged.pop()), end);
-        self.next_seq += count;
+        let first =
+            Stored { offset: self.offset(), seq: self.next_seq, time_floor_ns: self.time_max_ns };
+        self.next_seq += batch.records.len() as u64;
+        self.time_max_ns = self.time_max_ns.max(batch.timestamp_ns);
+        let last_to_first = core::iter::from_fn(|| batch.records.pop());
+        self.segment.region.publish_staged(last_to_first, batch.end);
         self.probe.at(Site::Published);
-        if self.control.still_holds(self.epoch, self.barrier) { Ok(()) } else { Err(self.fenced()) }
+        if !self.control.still_holds(self.epoch, self.barrier) {
+            return Err(self.fenced());
+        }
+        self.enter(&first);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Room for the next record: space ahead of the writer, and the roll to the next segment.
 
 use chronicle_format::{
-    Frontier, HEADER_SIZE, IndexEntry, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
+    Frontier, HEADER_SIZE, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart,
 };
 use chronicle_sync::{Clock, ErrorKind, Platform, Probe, Site, Storage, WriteCursor};
 
@@ -39,26 +39,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             if let Ok(next) = self.segment.id.next() {
                 self.supply.want(next);
             }
-            self.set_soft_end();
+            self.set_limit();
         }
         if end > self.end_of_space() {
             self.extend(end)?;
-        }
-        if let Some(index) = &mut self.index
-            && self.segment.region.offset() >= index.due()
-        {
-            index.push(&IndexEntry {
-                seq: self.next_seq,
-                offset: self.segment.region.offset(),
-                time_floor_ns: self.time_max_ns,
-                epoch: self.epoch,
-            });
-            self.set_soft_end();
-        }
-        // A record may reach beyond the place at which the next index entry is due; the one behind it gets
-        // the entry.
-        if end > self.segment.region.limit() {
-            self.segment.region.set_limit(end);
         }
         Ok(())
     }
@@ -105,7 +89,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     pub(super) fn set_frontier(&mut self, bytes: u64) {
         self.frontier = bytes;
         self.control.set_frontier(Frontier { segment: self.segment.id, bytes });
-        self.set_soft_end();
+        self.set_limit();
     }
 
     /// How far records may reach without more space.
@@ -116,19 +100,17 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if self.frontier >= size { size } else { self.frontier.saturating_sub(HEADER_SIZE) }
     }
 
-    /// The fast path ends where there is something to do: at the end of the space, at the mark, and
-    /// where the next index entry is due.
-    fn set_soft_end(&mut self) {
+    /// The fast path ends where there is something to do: at the end of the space, and at the mark.
+    fn set_limit(&mut self) {
         let mark = if self.asked { u64::MAX } else { self.mark() };
-        let due = self.index.as_ref().map_or(u64::MAX, IndexWriter::due);
-        self.segment.region.set_limit(self.end_of_space().min(mark).min(due));
+        self.segment.region.set_limit(self.end_of_space().min(mark));
     }
 
     /// Goes on with this index, if it is that of the segment that is being written to.
     pub(super) fn set_index(&mut self, of: SegmentId, index: Option<IndexWriter<Map<P>>>) {
         if self.segment.id == of {
+            self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
             self.index = index;
-            self.set_soft_end();
         }
     }
 
@@ -167,7 +149,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.counted.rolled(self.offset());
         let next = next.with(|region| WriteCursor::new(region, SEG_DATA_OFFSET));
         let old = core::mem::replace(&mut self.segment, next).with(WriteCursor::into_inner);
-        let index = core::mem::replace(&mut self.index, index.map(IndexWriter::begin));
+        let index = index.map(IndexWriter::begin);
+        self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
+        let index = core::mem::replace(&mut self.index, index);
         let index = index.map(IndexWriter::into_index);
         let old = RetiredSegment { segment: old, _index: index };
         // Who never flushes has nothing kept open.

@@ -1,12 +1,22 @@
 //! How a record gets into the segment.
 
-use chronicle_format::{EpochRecord, RecordFlags, RecordHeader, TypeId, WatermarkRecord};
+use chronicle_format::{
+    EpochRecord, IndexEntry, RecordFlags, RecordHeader, TypeId, WatermarkRecord,
+};
 use chronicle_sync::{Clock, Platform, Probe, Site};
 
 use super::Appender;
 use crate::Result;
 use crate::error::Error;
 use crate::supply::Supply;
+
+/// A record that was published.
+pub(super) struct Stored {
+    pub(super) offset: u64,
+    pub(super) seq: u64,
+    /// The highest time before it.
+    pub(super) time_floor_ns: u64,
+}
 
 impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Appends a user's record, with the time that is given or that of the clock.
@@ -16,13 +26,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         type_id: u16,
         payload: &[u8],
         timestamp_ns: Option<u64>,
-    ) -> Result<u64, P> {
+    ) -> Result<Stored, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let header = self.header(type_id, timestamp_ns);
-        if self.write(&header, payload)? {
-            Ok(header.seq)
-        } else {
-            self.append_with_room(type_id, payload, timestamp_ns)
+        match self.write(&header, payload)? {
+            Some(stored) => Ok(stored),
+            None => self.append_with_room(type_id, payload, timestamp_ns),
         }
     }
 
@@ -35,27 +44,46 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         type_id: TypeId,
         payload: &[u8],
         timestamp_ns: Option<u64>,
-    ) -> Result<u64, P> {
+    ) -> Result<Stored, P> {
         self.make_room(payload.len())?;
         let header = self.header(type_id, timestamp_ns);
-        let stored = self.write(&header, payload)?;
-        // Room was made, so it was.
-        if stored { Ok(header.seq) } else { Err(self.too_large(payload.len())) }
+        // Room was made, so it is stored.
+        self.write(&header, payload)?.ok_or_else(|| self.too_large(payload.len()))
     }
 
-    /// Stores and publishes a record; whether there was room for it.
+    /// Stores and publishes a record; `None` if there is no room for it.
     #[inline(always)]
-    pub(super) fn write(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<bool, P> {
+    fn write(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<Option<Stored>, P> {
         // Looked at before as well as after: a writer that lost the queue long ago must not store
         // over what its successor has appended.
         if !self.control.holds(self.epoch) {
             return Err(self.fenced());
         }
+        let offset = self.offset();
         if self.segment.region.append(header, payload, self.sealing).is_none() {
-            return Ok(false);
+            return Ok(None);
         }
+        let stored = Stored { offset, seq: header.seq, time_floor_ns: self.time_max_ns };
         self.published(header)?;
-        Ok(true)
+        Ok(Some(stored))
+    }
+
+    /// Gives a user's record its entry in the index, if one is due: behind its publication, because no reader
+    /// waits for it.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, stored: &Stored) {
+        if stored.offset >= self.due {
+            self.enter_due(stored.offset, stored.seq, stored.time_floor_ns);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn enter_due(&mut self, offset: u64, seq: u64, time_floor_ns: u64) {
+        if let Some(index) = &mut self.index {
+            index.push(&IndexEntry { seq, offset, time_floor_ns, epoch: self.epoch });
+            self.due = index.due();
+        }
     }
 
     /// A record's header, with the time that is given or that of the clock.
@@ -128,7 +156,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     fn write_own(&mut self, type_id: TypeId, payload: &[u8]) -> Result<(), P> {
         let time = Some(self.time_max_ns);
         let header = self.header(type_id, time);
-        if !self.write(&header, payload)? {
+        if self.write(&header, payload)?.is_none() {
             self.append_with_room(type_id, payload, time)?;
         }
         Ok(())
