@@ -1,5 +1,6 @@
 //! Everything that is checked about the workspace, by one command: `cargo xtask ci`.
 
+mod ahead;
 mod api;
 mod catalogue;
 mod instructions;
