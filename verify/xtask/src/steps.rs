@@ -56,7 +56,7 @@ const CI: &[Step] = &[
     ("instructions", || instructions(false)),
     ("bare-metal", bare_metal),
     ("platforms", || platforms(false)),
-    ("verify", || verify(None, None, None)),
+    ("verify", || verify(None, None, &[])),
 ];
 
 pub(crate) fn ci() -> Outcome {

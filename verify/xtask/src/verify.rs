@@ -74,14 +74,14 @@ impl Run<'_> {
 }
 
 /// Runs every part, all of them even where one fails; then says what was counted.
-pub(crate) fn verify(minutes: Option<u64>, seed: Option<u64>, only: Option<&str>) -> Outcome {
+pub(crate) fn verify(minutes: Option<u64>, seed: Option<u64>, only: &[String]) -> Outcome {
     let seed = seed.unwrap_or_else(seed_of_now);
-    let chosen: Vec<&Part> =
-        PARTS.iter().filter(|part| only.is_none_or(|only| part.name == only)).collect();
-    if chosen.is_empty() {
+    if let Some(unknown) = only.iter().find(|name| PARTS.iter().all(|part| part.name != **name)) {
         let names: Vec<_> = PARTS.iter().map(|part| part.name).collect();
-        return Err(format!("no part has this name; there are: {}", names.join(", ")));
+        return Err(format!("no part is called {unknown}; there are: {}", names.join(", ")));
     }
+    let wanted = |part: &&Part| only.is_empty() || only.iter().any(|name| name == part.name);
+    let chosen: Vec<&Part> = PARTS.iter().filter(wanted).collect();
     let shares: u64 = chosen.iter().map(|part| part.share).sum();
     let begun = Instant::now();
     let mut rows = Vec::new();
@@ -164,4 +164,52 @@ fn together(
 
 fn seed_of_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ARRIVED: Mutex<u32> = Mutex::new(0);
+
+    /// Comes back when two have called it, or fails.
+    fn meet(run: &Run<'_>) -> Result<Ran, String> {
+        *ARRIVED.lock().unwrap() += 1;
+        let begun = Instant::now();
+        while *ARRIVED.lock().unwrap() < 2 {
+            if begun.elapsed() > Duration::from_secs(60) {
+                return Err("nobody ran beside it".to_owned());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo said; echo complained >&2"]);
+        run.show(command)?;
+        let said = run.said.as_ref().map(|said| said.lock().unwrap().clone());
+        assert_eq!(said.as_deref(), Some("said\ncomplained\n"));
+        Ok(Ran::Counted(Counts::new()))
+    }
+
+    #[test]
+    fn parts_run_beside_each_other_and_only_those_that_counted_have_passed() {
+        fn meet_and_fail(run: &Run<'_>) -> Result<Ran, String> {
+            meet(run)?;
+            Err("broken".to_owned())
+        }
+        let part = |name, run| Part { name, share: 0, beside: true, run };
+        let (good, bad) = (part("good", meet), part("bad", meet_and_fail));
+        let mut passed = Vec::new();
+        let went = together(&[&bad, &good], |_| Effort::Default, &mut passed);
+        assert_eq!(passed, ["good"]);
+        assert!(matches!(&went[..], [(Err(why), _), (Ok(_), _)] if why == "broken"));
+    }
+
+    #[test]
+    fn a_command_that_fails_makes_its_part_fail() {
+        for said in [None, Some(Mutex::default())] {
+            let run = Run { effort: Effort::Default, passed: &[], said };
+            assert!(run.show(Command::new("false")).is_err());
+            assert!(run.show(Command::new("true")).is_ok());
+        }
+    }
 }
