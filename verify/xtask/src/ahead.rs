@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::{mutants, nightly, outside, platforms, steps};
+use crate::{instructions, mutants, nightly, outside, platforms, steps};
 
 /// Builds in another thread, until it is dropped.
 pub(crate) struct Ahead {
@@ -29,6 +29,7 @@ struct State {
 pub(crate) fn start() -> Ahead {
     let mut commands = Vec::new();
     commands.extend(outside::commands());
+    commands.push(instructions::build_command());
     commands.extend(steps::bare_metal_commands());
     commands.extend(platforms::commands());
     commands.extend(mutants::commands());
