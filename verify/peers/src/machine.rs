@@ -9,14 +9,14 @@ use rustix::fs::statfs;
 use crate::bench::Bench;
 
 /// The processor, the system, its load, and the files' systems.
-pub fn describe(bench: &Bench) -> BTreeMap<&'static str, String> {
+pub fn describe(bench: &Bench) -> BTreeMap<String, String> {
     let uname = rustix::system::uname();
     let kernel =
         format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy());
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split(' ').take(3).collect();
     let runs = bench.scale.runs.to_string();
-    BTreeMap::from([
+    let described = [
         ("processor", processor()),
         ("processors used", format!("{:?}", bench.cpus)),
         ("counter, GHz", format!("{:.3}", bench.ticks_per_ns)),
@@ -25,7 +25,8 @@ pub fn describe(bench: &Bench) -> BTreeMap<&'static str, String> {
         ("memory files", file_system(&bench.memory)),
         ("disk files", file_system(&bench.disk)),
         ("runs", runs),
-    ])
+    ];
+    described.map(|(what, value)| (what.to_owned(), value)).into()
 }
 
 fn processor() -> String {

@@ -5,6 +5,7 @@
 
 mod bench;
 mod clock;
+mod compare;
 mod control;
 mod durable;
 mod job;
@@ -15,6 +16,7 @@ mod plots;
 mod print;
 mod process;
 mod results;
+mod saved;
 mod system;
 mod systems;
 mod tables;
@@ -27,6 +29,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::bench::{Bench, FULL, QUICK};
+use crate::compare::Run;
 use crate::job::{Job, Side};
 use crate::measure::{appends, followers, reopen, rolls, scan, seek};
 use crate::results::Results;
@@ -48,6 +51,17 @@ struct Arguments {
     /// Write everything down that was measured
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure nothing: print, judge and draw what `--json` has written. Several files, the latest first, are
+    /// judged beside each other, each under its own name; the first is drawn
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["quick", "only", "json", "runs", "long", "urgent"]
+    )]
+    from: Vec<PathBuf>,
+    /// Print what is demanded as Markdown; with --from nothing else
+    #[arg(long)]
+    markdown: bool,
     /// How often everything is measured
     #[arg(long)]
     runs: Option<usize>,
@@ -79,7 +93,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         Some(Command::Role { role, task }) => play(role, task),
-        None => compare(&arguments),
+        None if arguments.from.is_empty() => measure(&arguments),
+        None => judge_again(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,7 +127,7 @@ fn play(role: &str, task: &str) -> Result<()> {
     Ok(())
 }
 
-fn compare(arguments: &Arguments) -> Result<()> {
+fn measure(arguments: &Arguments) -> Result<()> {
     systems::check_processor()?;
     if !clock::is_trusted() {
         bail!(
@@ -138,18 +153,48 @@ fn compare(arguments: &Arguments) -> Result<()> {
     };
     let mut results = Results::new(machine::describe(&bench), systems::SKIPPED);
     print::machine(&results);
+    print::systems(&results);
     tables::fill(&bench, &mut results);
     if results.cells.is_empty() {
         bail!("no table and no system is called that");
     }
     print::print(&results);
-    results.demands = verdict::judge(&results);
-    verdict::print(&results.demands);
+    let demands = verdict::judge(&results);
     if let Some(path) = &arguments.json {
-        results.write_json(path)?;
+        saved::write(path, &results, &demands)?;
     }
+    compare::print(&[Run { name: "measured".to_owned(), demands }], arguments.markdown);
     if let Some(directory) = &arguments.plots {
         plots::draw(&results, directory)?;
+    }
+    Ok(())
+}
+
+/// What earlier runs have measured, as if it had been measured now.
+fn judge_again(arguments: &Arguments) -> Result<()> {
+    let mut saved = Vec::new();
+    for path in &arguments.from {
+        saved.push((path, saved::read(path)?));
+    }
+    if !arguments.markdown {
+        for (path, results) in &saved {
+            println!("{}\n", path.display());
+            print::machine(results);
+            print::print(results);
+            println!();
+        }
+    }
+    let run = |(path, results): &(&PathBuf, Results)| {
+        let name = match saved.len() {
+            1 => "measured".to_owned(),
+            _ => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+        };
+        Run { name, demands: verdict::judge(results) }
+    };
+    let runs: Vec<Run> = saved.iter().map(run).collect();
+    compare::print(&runs, arguments.markdown);
+    if let (Some(directory), Some((_, first))) = (&arguments.plots, saved.first()) {
+        plots::draw(first, directory)?;
     }
     Ok(())
 }

@@ -4,11 +4,15 @@ use crate::job::Values;
 use crate::results::{Cell, Results, median};
 use crate::systems;
 
-/// Prints what is measured on, and what is measured.
+/// Prints what is measured on.
 pub fn machine(results: &Results) {
     for (what, value) in &results.machine {
         println!("{what:<20} {value}");
     }
+}
+
+/// Prints what is measured.
+pub fn systems(results: &Results) {
     println!();
     for (name, what) in systems::names() {
         println!("{name:<20} {what}");

@@ -1,43 +1,40 @@
 //! What was measured, and ratios of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::job::Values;
-use crate::verdict::Row;
 
 /// Everything that one run of the program has found out.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Results {
     /// On what it was measured.
-    pub machine: BTreeMap<&'static str, String>,
+    pub machine: BTreeMap<String, String>,
     /// What takes no part, and why.
     pub skipped: Vec<(String, String)>,
     pub cells: Vec<Cell>,
-    /// What is demanded, beside what was measured.
-    pub demands: Vec<Row>,
 }
 
 /// One system in one case of one table, measured several times.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Cell {
     pub table: String,
     pub case: String,
     pub system: String,
     /// The runs in the order in which they were made: the same place in another cell is the run that was
     /// made beside it.
+    #[serde(deserialize_with = "numbers")]
     pub runs: Vec<Values>,
     /// Why there are no more runs.
     pub failed: Option<String>,
 }
 
 impl Results {
-    pub fn new(machine: BTreeMap<&'static str, String>, skipped: &[(&str, &str)]) -> Self {
+    pub fn new(machine: BTreeMap<String, String>, skipped: &[(&str, &str)]) -> Self {
         let skipped = skipped.iter().map(|(what, why)| ((*what).to_owned(), (*why).to_owned()));
-        Self { machine, skipped: skipped.collect(), cells: Vec::new(), demands: Vec::new() }
+        Self { machine, skipped: skipped.collect(), cells: Vec::new() }
     }
 
     pub fn cell(&self, table: &str, case: &str, system: &str) -> Option<&Cell> {
@@ -123,11 +120,13 @@ impl Results {
         let ratios = pairs.filter_map(|(over, under)| Some(over? / under?));
         median(ratios.filter(|ratio| ratio.is_finite()).collect())
     }
+}
 
-    pub fn write_json(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, serde_json::to_string_pretty(self)?)?;
-        Ok(())
-    }
+/// What is no number is written as `null`, and is nothing that was measured.
+fn numbers<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Values>, D::Error> {
+    let runs = Vec::<BTreeMap<String, Option<f64>>>::deserialize(from)?;
+    let measured = |(name, value): (String, Option<f64>)| Some((name, value?));
+    Ok(runs.into_iter().map(|run| run.into_iter().filter_map(measured).collect()).collect())
 }
 
 /// The value in the middle; the mean of the two there for an even number; `None` of nothing.

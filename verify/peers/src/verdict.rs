@@ -4,7 +4,6 @@ use chronicle_format::WatermarkRecord;
 use serde::Serialize;
 
 use crate::job::Drive;
-use crate::print::number;
 use crate::results::Results;
 use crate::tables::durable;
 use crate::tables::singles::{READERS, ROLL_RATE};
@@ -33,7 +32,7 @@ pub struct Row {
 }
 
 /// How far a figure may go.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),
@@ -272,28 +271,6 @@ pub fn judge(results: &Results) -> Vec<Row> {
     demands.durable();
     demands.whole_queues();
     demands.rows
-}
-
-/// Prints the demands.
-pub fn print(rows: &[Row]) {
-    println!("\n{:<72} {:>10} {:>12}  met", "demanded", "measured", "bound");
-    for row in rows.iter().filter(|row| row.measured.is_some()) {
-        let bound = match row.bound {
-            AtLeast(bound) => format!(">= {}", number(bound)),
-            AtMost(bound) => format!("<= {}", number(bound)),
-        };
-        let met = match (row.met, row.stretch) {
-            (Some(true), _) => "yes",
-            (_, true) => "no, a wish",
-            _ => "NO",
-        };
-        let measured = row.measured.map(number).unwrap_or_default();
-        println!("{:<72} {measured:>10} {bound:>12}  {met}", row.what);
-    }
-    let missing = rows.iter().filter(|row| row.measured.is_none()).count();
-    if missing > 0 {
-        println!("{missing} demands are about what was not measured this time");
-    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(crate) fn instructions(write: bool) -> Outcome {
     let page = std::fs::read_to_string(root().join(PAGE)).map_err(|error| error.to_string())?;
     let compiler = compiler()?;
     let (stated, bounds) = bounds(&page)?;
-    run(cargo(["build", "--quiet", "--release", "--package", "chronicle-instructions"]))?;
+    run(build_command())?;
     let program = target_directory().join("release/chronicle-instructions");
     let names = run_and_read(Command::new(&program))?;
     let mut rows = Vec::new();
@@ -64,6 +64,11 @@ pub(crate) fn instructions(write: bool) -> Outcome {
     } else {
         Err(format!("{}; on purpose: cargo xtask instructions --write", wrong.join("; ")))
     }
+}
+
+/// What builds the program whose instructions are counted.
+pub(crate) fn build_command() -> Command {
+    cargo(["build", "--quiet", "--release", "--package", "chronicle-instructions"])
 }
 
 /// What is wrong with a count.

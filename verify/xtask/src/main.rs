@@ -1,5 +1,6 @@
 //! Everything that is checked about the workspace, by one command: `cargo xtask ci`.
 
+mod ahead;
 mod api;
 mod catalogue;
 mod instructions;
@@ -38,9 +39,9 @@ enum Command {
         /// Where the choices of a long run begin; otherwise the clock says
         #[arg(long, value_name = "SEED", requires = "long")]
         seed: Option<u64>,
-        /// One part only
+        /// This part only; may be given again
         #[arg(long, value_name = "PART")]
-        only: Option<String>,
+        only: Vec<String>,
     },
     /// The sums of all long runs, as the table that docs/verification.md shows
     Ledger,
@@ -145,7 +146,7 @@ fn main() -> ExitCode {
         Command::Tidy => steps::tidy(),
         Command::Clippy => steps::clippy(),
         Command::Doc => steps::doc(),
-        Command::Verify { long, seed, only } => verify::verify(long, seed, only.as_deref()),
+        Command::Verify { long, seed, only } => verify::verify(long, seed, &only),
         Command::Ledger => verify::print_ledger(),
         Command::Loom { mutants: false } => {
             steps::loom(Loom::Models).and_then(|_| outside::model())

@@ -267,14 +267,30 @@ fn canaries(fails: &Test<'_>, hangs: &Test<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Builds these files of tests with the faults in it, in a directory of their own, and gives their
-/// programs by name.
-fn build(files: &BTreeSet<&str>) -> Result<BTreeMap<String, PathBuf>, String> {
+/// What builds and runs everything here.
+pub(crate) fn commands() -> [Command; 3] {
+    let killers = faults().filter_map(|mutant| match mutant.killer() {
+        Killer::Test { file, .. } => Some(file),
+        _ => None,
+    });
+    let files = killers.chain([CANARIES]).collect();
+    [loom_command(Loom::Models), sim_mutants_command(), build_command(&files)]
+}
+
+fn build_command(files: &BTreeSet<&str>) -> Command {
     let mut command = cargo(["test", "--quiet", "--no-run", "--message-format", "json"]);
     command.args(["--package", "chronicle-core", "--target-dir"]);
     command.arg(target_directory().join("mutants"));
     command.args(files.iter().flat_map(|file| ["--test", file]));
-    command.env("RUSTFLAGS", flags_with("--cfg chronicle_mutants")).stderr(Stdio::inherit());
+    command.env("RUSTFLAGS", flags_with("--cfg chronicle_mutants"));
+    command
+}
+
+/// Builds these files of tests with the faults in it, in a directory of their own, and gives their
+/// programs by name.
+fn build(files: &BTreeSet<&str>) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut command = build_command(files);
+    command.stderr(Stdio::inherit());
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}", output.status));

@@ -37,10 +37,8 @@ pub(crate) fn fuzz_counted(seconds: u64) -> Result<Result<Vec<u64>, String>, Str
     if let Err(why) = have_cargo_fuzz() {
         return Ok(Err(why));
     }
-    let target_dir = target_directory().join("fuzz");
-    let mut build = nightly(&["fuzz", "build", "--fuzz-dir"]);
-    build.arg(fuzz_home()).arg("--target-dir").arg(&target_dir);
-    run(build)?;
+    let target_dir = fuzz_directory();
+    run(fuzz_build())?;
     let artifacts = target_dir.join("artifacts");
     fs::create_dir_all(&artifacts).map_err(|error| format!("{artifacts:?}: {error}"))?;
     println!("{:<16} {:>12}", "target", "executions");
@@ -67,6 +65,21 @@ pub(crate) fn fuzz_counted(seconds: u64) -> Result<Result<Vec<u64>, String>, Str
         return Err(format!("{} of {} targets ran", done.len(), targets.len()));
     }
     Ok(Ok(done.into_iter().filter_map(Result::ok).collect()))
+}
+
+/// What builds the targets, and what installs that which builds them.
+pub(crate) fn fuzz_commands() -> [Command; 2] {
+    [cargo_fuzz_install(), fuzz_build()]
+}
+
+fn fuzz_directory() -> PathBuf {
+    target_directory().join("fuzz")
+}
+
+fn fuzz_build() -> Command {
+    let mut build = nightly(&["fuzz", "build", "--fuzz-dir"]);
+    build.arg(fuzz_home()).arg("--target-dir").arg(fuzz_directory());
+    build
 }
 
 /// Runs one target; how many inputs it was given.
@@ -184,9 +197,15 @@ fn have_cargo_fuzz() -> Result<(), String> {
     if succeeds(nightly(&["fuzz", "--version"])).is_ok() {
         return Ok(());
     }
-    let mut install = nightly(&["install", "--quiet", "--locked", "cargo-fuzz", "--root"]);
-    install.arg(target_directory().join("tools"));
-    succeeds(install).map_err(|why| format!("cargo-fuzz cannot be installed: {why}"))
+    succeeds(cargo_fuzz_install()).map_err(|why| format!("cargo-fuzz cannot be installed: {why}"))
+}
+
+/// Not optimised: it is a minute's work otherwise, and does nothing but start cargo.
+fn cargo_fuzz_install() -> Command {
+    let tools = target_directory().join("tools");
+    let mut install = nightly(&["install", "--quiet", "--locked", "--debug", "cargo-fuzz"]);
+    install.arg("--root").arg(&tools).arg("--target-dir").arg(tools.join("build"));
+    install
 }
 
 pub(crate) fn have_miri() -> Result<(), String> {

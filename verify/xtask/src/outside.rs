@@ -33,7 +33,7 @@ pub(crate) fn clippy() -> Outcome {
 pub(crate) fn model() -> Outcome {
     run(tests("outside"))?;
     run(modelled())?;
-    let output = modelled().args(["--features", "seeded-fault"]).output();
+    let output = with_seeded_fault().output();
     let output = output.map_err(|error| format!("{MODEL}: {error}"))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
@@ -43,6 +43,17 @@ pub(crate) fn model() -> Outcome {
     }
     println!("{MODEL}: the model passes, and finds the seeded fault");
     Ok("and its seeded fault is found".to_owned())
+}
+
+/// What its step runs.
+pub(crate) fn commands() -> [Command; 3] {
+    [tests("outside"), modelled(), with_seeded_fault()]
+}
+
+fn with_seeded_fault() -> Command {
+    let mut command = modelled();
+    command.args(["--features", "seeded-fault"]);
+    command
 }
 
 fn modelled() -> Command {

@@ -1,5 +1,6 @@
 //! The comparison with other queues: builds it with everything that can be built here, and runs it.
 
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use crate::steps::{Outcome, cargo, root, run, target_directory};
@@ -7,36 +8,46 @@ use crate::steps::{Outcome, cargo, root, run, target_directory};
 /// Aeron's sources need a cmake that is at least this (`CMakeLists.txt`, `cmake_minimum_required`).
 const CMAKE: (u32, u32) = (3, 30);
 
-/// Builds `verify/peers` and runs it with these arguments. What it draws goes to `docs/plots`, unless only a
-/// part is measured or it is told otherwise.
+/// Builds `verify/peers` and runs it with these arguments, and those that are not given.
 pub(crate) fn peers(arguments: &[String]) -> Outcome {
-    let program = build()?;
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(root());
-    let given = |option: &str| {
-        let mut names = arguments.iter().map(|argument| argument.split('=').next());
-        names.any(|name| name == Some(option))
-    };
-    if !given("--disk") {
-        command.arg("--disk").arg(target_directory().join("peers-disk"));
+    if given(arguments, "--from") {
+        // What was measured is there already: who took part does not matter.
+        run(build_command(false))?;
+    } else {
+        build()?;
     }
-    if !["--plots", "--quick", "--only"].into_iter().any(given) {
-        command.arg("--plots").arg(root().join("docs/plots"));
-    }
+    let mut command = Command::new(target_directory().join("peers/release/chronicle-peers"));
+    command.args(arguments).args(defaults(arguments)).current_dir(root());
     run(command)
 }
 
-/// Builds it with Aeron if that can be done, else without.
-fn build() -> Result<std::path::PathBuf, String> {
-    let with_aeron = match cmake() {
-        Ok(()) => run(build_command(true)).map(drop),
-        Err(why) => Err(why),
-    };
-    if let Err(why) = with_aeron {
-        println!("SKIPPED Aeron: {why}");
-        run(build_command(false))?;
+/// What is added to these arguments. What is drawn goes to `docs/plots`, unless only a part is measured, only
+/// a table is asked for, or it is told otherwise.
+fn defaults(arguments: &[String]) -> Vec<OsString> {
+    let given = |option| given(arguments, option);
+    let mut defaults: Vec<OsString> = Vec::new();
+    if !given("--disk") && !given("--from") {
+        defaults.extend(["--disk".into(), target_directory().join("peers-disk").into()]);
     }
-    Ok(target_directory().join("peers/release/chronicle-peers"))
+    let table_only = given("--from") && given("--markdown");
+    if !["--plots", "--quick", "--only"].into_iter().any(given) && !table_only {
+        defaults.extend(["--plots".into(), root().join("docs/plots").into()]);
+    }
+    defaults
+}
+
+fn given(arguments: &[String], option: &str) -> bool {
+    let mut names = arguments.iter().map(|argument| argument.split('=').next());
+    names.any(|name| name == Some(option))
+}
+
+/// Builds it with Aeron if that can be done, else without.
+fn build() -> Outcome {
+    let with_aeron = cmake().and_then(|()| run(build_command(true)));
+    with_aeron.or_else(|why| {
+        println!("SKIPPED Aeron: {why}");
+        run(build_command(false))
+    })
 }
 
 fn build_command(with_aeron: bool) -> Command {
@@ -71,7 +82,21 @@ fn version(said: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CMAKE, version};
+    use super::{CMAKE, defaults, version};
+
+    #[test]
+    fn plots_of_the_documentation_are_drawn_of_whole_runs_only() {
+        let options = |line: &str| {
+            let given: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            let defaults = defaults(&given).into_iter().step_by(2);
+            defaults.map(|option| option.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(options(""), "--disk --plots");
+        assert_eq!(options("--only aeron"), "--disk");
+        assert_eq!(options("--disk=/disk --quick"), "");
+        assert_eq!(options("--from run.json"), "--plots");
+        assert_eq!(options("--from=now.json --from before.json --markdown"), "");
+    }
 
     #[test]
     fn versions_of_cmake_are_compared_by_number_and_not_by_text() {

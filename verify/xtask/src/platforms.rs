@@ -138,6 +138,9 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 
 const SHIM: &str = "--cfg chronicle_darwin_shim";
 
+const QEMU: &str = "qemu-aarch64";
+const QEMU_LINKER: &str = "aarch64-linux-gnu-gcc";
+
 /// Prints the table; `long` links through zig and runs what takes minutes too.
 pub(crate) fn platforms(long: bool) -> Outcome {
     let mut rows: Vec<Row> = TARGETS.iter().map(|target| look(target, long)).collect();
@@ -146,11 +149,13 @@ pub(crate) fn platforms(long: bool) -> Outcome {
             target: (*name).to_owned(),
             checked: shim_checked(),
             linked: Seen::No("by its tests"),
-            ran: conformance("macos", HOST, |command| {
-                shimmed(command)
+            ran: {
+                let mut command = suite_on_the_shim();
+                command
                     .env("CHRONICLE_SHIM_WITHOUT", without)
                     .env("CHRONICLE_SHIM_REFUSES", refuses);
-            }),
+                counted_suite(command)
+            },
         });
     }
     rows.push(Row {
@@ -184,27 +189,54 @@ pub(crate) fn platforms(long: bool) -> Outcome {
     Ok(skipped.into_iter().map(|why| format!("SKIPPED {why}")).collect::<Vec<_>>().join("; "))
 }
 
-/// What `rust-version` promises, by that very compiler: everything is type-checked, tests included, and
-/// so is the program without a standard library.
-fn oldest_rust() -> Row {
-    const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
-    eprintln!("xtask: Rust {OLDEST}");
-    let with_oldest = |arguments: &[&str]| {
+/// What builds and runs everything of the table, where that is cargo.
+pub(crate) fn commands() -> Vec<Command> {
+    let mut commands = Vec::new();
+    for target in TARGETS {
+        if !matches!(target.checked, Check::None(_)) {
+            commands.push(check_command(target.name, &target.checked));
+        }
+        if !matches!(target.ran, Run::Miri | Run::Nowhere(_)) {
+            commands.push(suite_for(target));
+        }
+    }
+    commands.extend([shim_check_command(), suite_on_the_shim()]);
+    commands.extend(BESIDE_SYSTEMS.iter().map(|(_, package, test)| suite_of(package, test, HOST)));
+    commands.extend(with_oldest_rust());
+    commands
+}
+
+const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// Everything that the oldest compiler has to accept, and the program without a standard library.
+fn with_oldest_rust() -> [Command; 2] {
+    let check = |arguments: &[&str]| {
         let mut command = Command::new("rustup");
         command.args(["run", OLDEST, "cargo", "check", "--quiet"]).args(arguments);
         command.arg("--target-dir").arg(target_directory().join("oldest-rust"));
         command.current_dir(root());
         command
     };
+    [
+        check(&["--workspace", "--all-targets", "--features", FEATURES]),
+        check(&["--manifest-path", "examples/freestanding/Cargo.toml"]),
+    ]
+}
+
+/// What `rust-version` promises, by that very compiler: everything is type-checked, tests included, and
+/// so is the program without a standard library.
+fn oldest_rust() -> Row {
+    eprintln!("xtask: Rust {OLDEST}");
+    let [workspace, freestanding] = with_oldest_rust();
     let look = || -> Result<Seen, String> {
         let mut install = Command::new("rustup");
         install.args(["toolchain", "install", OLDEST, "--profile", "minimal", "--no-self-update"]);
         if let Err(why) = succeeds(install) {
             return Ok(Seen::Skipped(format!("Rust {OLDEST} cannot be installed: {why}")));
         }
-        said(with_oldest(&["--workspace", "--all-targets", "--features", FEATURES]))?;
+        said(workspace)?;
         if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-            said(with_oldest(&["--manifest-path", "examples/freestanding/Cargo.toml"]))?;
+            said(freestanding)?;
         }
         Ok(Seen::Yes("everything, and its tests".to_owned()))
     };
@@ -240,13 +272,8 @@ fn look(target: &Target, long: bool) -> Row {
         Link::None(why) => Seen::No(why),
     };
     let ran = match target.ran {
-        Run::Natively => conformance("linux", name, |_| {}),
-        Run::Statically => conformance("linux", name, |command| {
-            command
-                .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld")
-                .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", "-Clinker-flavor=ld.lld");
-        }),
-        Run::Qemu => with_qemu(name),
+        Run::Natively | Run::Statically => counted_suite(suite_for(target)),
+        Run::Qemu => with_qemu(suite_for(target)),
         Run::Miri if !long => Seen::No("Miri, with --long"),
         Run::Miri => with_miri(name),
         Run::Nowhere(why) => Seen::No(why),
@@ -254,7 +281,37 @@ fn look(target: &Target, long: bool) -> Row {
     Row { target: name.to_owned(), checked: checked(name, &target.checked), linked, ran }
 }
 
+/// The suite of the Linux backend, as it is run for a target.
+fn suite_for(target: &Target) -> Command {
+    let mut command = suite("linux", target.name);
+    match target.ran {
+        Run::Statically => command
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", "rust-lld")
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS", "-Clinker-flavor=ld.lld"),
+        Run::Qemu => command
+            // A process that is started would be one without the interpreter.
+            .args(["--skip", "process_level"])
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", QEMU_LINKER)
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
+                format!("{QEMU} -L /usr/aarch64-linux-gnu"),
+            ),
+        Run::Natively | Run::Miri | Run::Nowhere(_) => &mut command,
+    };
+    command
+}
+
 fn checked(target: &str, check: &Check) -> Seen {
+    let what = match check {
+        Check::All => "std, bus, cli, backends and their tests",
+        Check::Programs => "std, bus, cli, backends",
+        Check::Portable => "format, protocol, sync, core, static",
+        Check::None(why) => return Seen::No(why),
+    };
+    said(check_command(target, check)).map_or_else(Seen::Failed, |_| Seen::Yes(what.to_owned()))
+}
+
+fn check_command(target: &str, check: &Check) -> Command {
     const PROGRAMS: &[&str] = &[
         "chronicle-platform-linux",
         "chronicle-platform-macos",
@@ -262,34 +319,37 @@ fn checked(target: &str, check: &Check) -> Seen {
         "chronicle-bus",
         "chronicle-cli",
     ];
-    let (packages, tests, what) = match check {
-        // The engine's own tests are written for the Linux backend.
-        Check::All => (PROGRAMS, true, "std, bus, cli, backends and their tests"),
-        Check::Programs => (PROGRAMS, false, "std, bus, cli, backends"),
-        Check::Portable => (PORTABLE, false, "format, protocol, sync, core, static"),
-        Check::None(why) => return Seen::No(why),
+    let packages = match check {
+        Check::All | Check::Programs => PROGRAMS,
+        Check::Portable | Check::None(_) => PORTABLE,
     };
     let mut command = cargo(["clippy", "--quiet", "--target", target]);
     for package in packages {
         command.args(["--package", package]);
     }
-    if tests {
+    // The engine's own tests are written for the Linux backend.
+    if let Check::All = check {
         command.args(["--package", "chronicle-conformance", "--all-targets"]);
     }
     if packages == PROGRAMS {
         command.args(["--features", FEATURES]);
     }
     command.args(["--", "-D", "warnings"]);
-    said(command).map_or_else(Seen::Failed, |_| Seen::Yes(what.to_owned()))
+    command
 }
 
 fn shim_checked() -> Seen {
+    said(shim_check_command())
+        .map_or_else(Seen::Failed, |_| Seen::Yes("3 crates and their tests".to_owned()))
+}
+
+fn shim_check_command() -> Command {
     let mut command = cargo(["clippy", "--quiet", "--all-targets"]);
     for package in ["chronicle-platform-macos", "chronicle-darwin-shim", "chronicle-std"] {
         command.args(["--package", package]);
     }
     shimmed(&mut command).args(["--", "-D", "warnings"]);
-    said(command).map_or_else(Seen::Failed, |_| Seen::Yes("3 crates and their tests".to_owned()))
+    command
 }
 
 /// Sets the flag under which the macOS backend is built for Linux, in a target directory of its own.
@@ -297,13 +357,13 @@ fn shimmed(command: &mut Command) -> &mut Command {
     command.env("RUSTFLAGS", SHIM).env("CARGO_TARGET_DIR", target_directory().join("darwin-shim"))
 }
 
-/// Runs a backend's conformance suite, and counts what its levels said.
-fn conformance(test: &str, target: &str, prepare: impl FnOnce(&mut Command)) -> Seen {
-    let mut command = suite(test, target);
-    prepare(&mut command);
-    counted_suite(command)
+fn suite_on_the_shim() -> Command {
+    let mut command = suite("macos", HOST);
+    shimmed(&mut command);
+    command
 }
 
+/// Runs a backend's conformance suite, and counts what its levels said.
 fn counted_suite(command: Command) -> Seen {
     said(command).map_or_else(Seen::Failed, |said| counted(&said))
 }
@@ -353,29 +413,17 @@ fn passed(said: &str) -> u32 {
         .sum()
 }
 
-fn with_qemu(target: &str) -> Seen {
-    const LINKER: &str = "aarch64-linux-gnu-gcc";
-    const RUNNER: &str = "qemu-aarch64";
-    for program in [LINKER, RUNNER] {
+fn with_qemu(suite: Command) -> Seen {
+    for program in [QEMU_LINKER, QEMU] {
         let mut command = Command::new(program);
         command.arg("--version");
         if succeeds(command).is_err() {
             return Seen::Skipped(format!("{program} is not installed"));
         }
     }
-    let mut command = suite("linux", target);
-    command
-        // A process that is started would be one without the interpreter.
-        .args(["--skip", "process_level"])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            format!("{RUNNER} -L /usr/aarch64-linux-gnu"),
-        );
-    match said(command).map(|said| counted(&said)) {
-        Ok(Seen::Yes(how)) => Seen::Yes(format!("{how}, in one process (qemu)")),
-        Ok(seen) => seen,
-        Err(why) => Seen::Failed(why),
+    match counted_suite(suite) {
+        Seen::Yes(how) => Seen::Yes(format!("{how}, in one process (qemu)")),
+        seen => seen,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::ahead;
 use crate::api::api;
 use crate::instructions::instructions;
 use crate::outside;
@@ -41,29 +42,36 @@ pub(crate) const PORTABLE: &[&str] = &[
 /// A step of `ci`: its name and what it does.
 type Step = (&'static str, fn() -> Outcome);
 
+/// The first step that leaves processors idle.
+const TEST: &str = "test";
+
 const CI: &[Step] = &[
     ("fmt", fmt),
     ("tidy", tidy),
     ("clippy", clippy),
     ("doc", doc),
-    ("test", test),
+    (TEST, test),
     ("outside-model", outside::model),
     ("api", || api(false, None)),
     ("instructions", || instructions(false)),
     ("bare-metal", bare_metal),
     ("platforms", || platforms(false)),
-    ("verify", || verify(None, None, None)),
+    ("verify", || verify(None, None, &[])),
 ];
 
 pub(crate) fn ci() -> Outcome {
     let mut rows = Vec::new();
     let mut failed = None;
+    let mut ahead = None;
     for (name, step) in CI {
         if failed.is_some() {
             rows.push(format!("{name:<14} {:>8}  not run", "-"));
             continue;
         }
         eprintln!("xtask: {name}");
+        if *name == TEST {
+            ahead = Some(ahead::start());
+        }
         let begun = Instant::now();
         let outcome = step();
         let seconds = begun.elapsed().as_secs_f64();
@@ -78,6 +86,7 @@ pub(crate) fn ci() -> Outcome {
         };
         rows.push(format!("{name:<14} {seconds:>7.1}s  {result}"));
     }
+    drop(ahead);
     println!("\n{:<14} {:>8}  result\n{}", "step", "time", rows.join("\n"));
     failed.map_or_else(|| Ok(String::new()), Err)
 }
@@ -205,7 +214,11 @@ pub(crate) fn single_steps_command(long: Option<u64>, seed: Option<u64>) -> Comm
 
 /// Builds the program in which system calls are to fail: the one that is shipped.
 pub(crate) fn syscalls_program() -> Outcome {
-    run(cargo(["build", "--quiet", "--release", "--package", "chronicle-cli"]))
+    run(syscalls_program_command())
+}
+
+fn syscalls_program_command() -> Command {
+    cargo(["build", "--quiet", "--release", "--package", "chronicle-cli"])
 }
 
 /// Has system calls fail in that program.
@@ -218,6 +231,17 @@ pub(crate) fn syscalls_command(long: Option<u64>, seed: Option<u64>) -> Command 
     command
 }
 
+/// Those of the commands above that build what is optimised.
+pub(crate) fn release_commands() -> [Command; 5] {
+    [
+        single_steps_command(None, None),
+        syscalls_program_command(),
+        syscalls_command(None, None),
+        power_loss_command(1, None),
+        sim_command(1, 1),
+    ]
+}
+
 pub(crate) fn bare_metal() -> Outcome {
     let mut skipped = Vec::new();
     for (target, packages) in BARE_METAL {
@@ -228,9 +252,8 @@ pub(crate) fn bare_metal() -> Outcome {
         }
         for package in *packages {
             println!("{package} for {target}");
-            let mut command = cargo(["check", "--quiet", "--package", package, "--target", target]);
-            command.env("RUSTFLAGS", "-Dwarnings");
-            run(command).map_err(|why| format!("{package} for {target}: {why}"))?;
+            run(bare_metal_check(package, target))
+                .map_err(|why| format!("{package} for {target}: {why}"))?;
         }
     }
     if skipped.is_empty() {
@@ -238,6 +261,20 @@ pub(crate) fn bare_metal() -> Outcome {
     } else {
         Ok(format!("SKIPPED {}", skipped.join(", ")))
     }
+}
+
+fn bare_metal_check(package: &str, target: &str) -> Command {
+    let mut command = cargo(["check", "--quiet", "--package", package, "--target", target]);
+    command.env("RUSTFLAGS", "-Dwarnings");
+    command
+}
+
+/// What its step runs.
+pub(crate) fn bare_metal_commands() -> impl Iterator<Item = Command> {
+    let check = |(target, packages): &'static (&str, &'static [&str])| {
+        packages.iter().map(move |package| bare_metal_check(package, target))
+    };
+    BARE_METAL.iter().flat_map(check)
 }
 
 /// Installs a target's standard library unless it is there.

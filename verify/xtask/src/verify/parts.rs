@@ -7,22 +7,22 @@ use super::counts::Counts;
 use super::{Effort, Part, Ran, Run};
 use crate::mutants::{Models, MutantCounts, mutants};
 use crate::nightly;
-use crate::steps::{self, Loom, run, run_and_read, target_directory};
+use crate::steps::{self, Loom, run_and_read, target_directory};
 
 /// Cheap things first.
 pub(super) const PARTS: &[Part] = &[
-    Part { name: MODELS, share: 0, run: models },
-    Part { name: "seeded bugs", share: 0, run: seeded_bugs },
-    Part { name: "failing calls", share: 0, run: failing_calls },
-    Part { name: "conformance", share: 0, run: conformance },
-    Part { name: "bad inputs", share: 0, run: bad_inputs },
-    Part { name: "scripts", share: 10, run: scripts },
-    Part { name: "kills", share: 10, run: kills },
-    Part { name: "single steps", share: 15, run: single_steps },
-    Part { name: "system calls", share: 10, run: system_calls },
-    Part { name: "power loss", share: 15, run: power_loss },
-    Part { name: "simulator", share: 25, run: simulator },
-    Part { name: "fuzz", share: 15, run: fuzz },
+    Part { name: MODELS, share: 0, beside: false, run: models },
+    Part { name: "seeded bugs", share: 0, beside: false, run: seeded_bugs },
+    Part { name: "failing calls", share: 0, beside: false, run: failing_calls },
+    Part { name: "conformance", share: 0, beside: false, run: conformance },
+    Part { name: "bad inputs", share: 0, beside: false, run: bad_inputs },
+    Part { name: "scripts", share: 10, beside: false, run: scripts },
+    Part { name: "kills", share: 10, beside: false, run: kills },
+    Part { name: "single steps", share: 15, beside: true, run: single_steps },
+    Part { name: "system calls", share: 10, beside: true, run: system_calls },
+    Part { name: "power loss", share: 15, beside: true, run: power_loss },
+    Part { name: "simulator", share: 25, beside: false, run: simulator },
+    Part { name: "fuzz", share: 15, beside: false, run: fuzz },
 ];
 
 /// About what two processors do without optimisation.
@@ -30,8 +30,8 @@ const KILLS_PER_SECOND: u64 = 40;
 
 const MODELS: &str = "models";
 
-fn models(_: &Run<'_>) -> Result<Ran, String> {
-    accounted("loom", steps::loom_command(Loom::Models), &["models", "executions"])
+fn models(run: &Run<'_>) -> Result<Ran, String> {
+    accounted(run, "loom", steps::loom_command(Loom::Models), &["models", "executions"])
 }
 
 /// Fails unless all of them are seen.
@@ -51,7 +51,7 @@ fn simulator(run: &Run<'_>) -> Result<Ran, String> {
         Effort::Default => (45, 3),
         Effort::Long { seconds, seed } => (seconds, seed),
     };
-    accounted("sim", steps::sim_command(seconds, seed), &["raw", "distinct"])
+    accounted(run, "sim", steps::sim_command(seconds, seed), &["raw", "distinct"])
 }
 
 fn single_steps(run: &Run<'_>) -> Result<Ran, String> {
@@ -60,7 +60,7 @@ fn single_steps(run: &Run<'_>) -> Result<Ran, String> {
         Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
     };
     let wanted = ["instructions", "recoveries"];
-    accounted("steps", steps::single_steps_command(long, seed), &wanted)
+    accounted(run, "steps", steps::single_steps_command(long, seed), &wanted)
 }
 
 fn system_calls(run: &Run<'_>) -> Result<Ran, String> {
@@ -69,19 +69,19 @@ fn system_calls(run: &Run<'_>) -> Result<Ran, String> {
         Effort::Long { seconds, seed } => (Some(seconds), Some(seed)),
     };
     steps::syscalls_program()?;
-    accounted("syscalls", steps::syscalls_command(long, seed), &["points", "limited"])
+    accounted(run, "syscalls", steps::syscalls_command(long, seed), &["points", "limited"])
 }
 
 /// Images are cheap beside the recording of a run, so a long run is many short ones.
 fn power_loss(run: &Run<'_>) -> Result<Ran, String> {
     let wanted = ["images", "flushes"];
     let Effort::Long { seconds, seed } = run.effort else {
-        return accounted("powerloss", steps::power_loss_command(12, None), &wanted);
+        return accounted(run, "powerloss", steps::power_loss_command(12, None), &wanted);
     };
     let begun = std::time::Instant::now();
     let mut counts = Counts::new();
     for seed in seed.. {
-        match accounted("powerloss", steps::power_loss_command(40, Some(seed)), &wanted)? {
+        match accounted(run, "powerloss", steps::power_loss_command(40, Some(seed)), &wanted)? {
             Ran::Counted(more) => counts.add_all(&more),
             skipped @ Ran::Skipped(_) => return Ok(skipped),
         }
@@ -147,14 +147,19 @@ fn fuzz(run: &Run<'_>) -> Result<Ran, String> {
 }
 
 /// Runs a program of `verify` that writes an account of what it did.
-fn accounted(what: &str, mut command: Command, wanted: &[&str]) -> Result<Ran, String> {
+fn accounted(
+    run: &Run<'_>,
+    what: &str,
+    mut command: Command,
+    wanted: &[&str],
+) -> Result<Ran, String> {
     let path: PathBuf = target_directory().join(format!("account-{what}.json"));
     // What an earlier run has left must not be taken for this one's.
     if path.exists() {
         std::fs::remove_file(&path).map_err(|error| format!("{path:?}: {error}"))?;
     }
     command.arg("--json").arg(&path);
-    run(command)?;
+    run.show(command)?;
     let account = Counts::read_account(&path, wanted)?;
     Ok(account.map_or_else(Ran::Skipped, Ran::Counted))
 }
