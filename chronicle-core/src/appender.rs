@@ -286,7 +286,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H, S>, P> {
-        let short = u32::try_from(length).map_err(|_| self.too_large(length))?;
+        // 4,294,967,295 is more than a commit word can state, whatever the segment's size.
+        let short = u32::try_from(length).ok().filter(|length| *length < u32::MAX);
+        let short = short.ok_or_else(|| self.too_large(length))?;
         if !self.segment.region.fits(short) {
             self.make_room(length)?;
         }
@@ -444,6 +446,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// The epoch is not in force any more: another writer began one, or a failed sync ended it.
     #[cold]
     fn fenced(&mut self) -> Error<P::Error> {
+        // Why it was the first time is why it is for good.
+        if let Err(error) = self.check_state() {
+            return error;
+        }
         self.segment.region.set_limit(0);
         if self.is_poisoned() {
             self.state = State::Poisoned;

@@ -207,6 +207,11 @@ impl<M: RegionMut> IndexWriter<M> {
         self.due
     }
 
+    /// The same, once a record at `offset` has one.
+    pub(crate) fn due_behind(&self, offset: u64) -> u64 {
+        self.index.header.next_multiple(offset)
+    }
+
     /// Stores the entry of the record at the entry's offset: a few stores.
     pub(crate) fn push(&mut self, entry: &IndexEntry) {
         if self.used < self.index.entries {

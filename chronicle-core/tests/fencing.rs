@@ -10,7 +10,8 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use chronicle_core::{Appender, Error, NoSupply, Probe, Site, WriteOptions};
 use chronicle_format::layout::control;
@@ -167,4 +168,22 @@ fn the_lock_file_is_the_same_one_for_good() {
     assert_eq!(inode(), before);
     drop(home.appender());
     assert_eq!(inode(), before);
+}
+
+#[test]
+fn a_writer_that_was_fenced_says_so_for_good_whatever_becomes_of_its_successor() {
+    let home = Home::with_queue(4096);
+    let mut old = home.appender();
+    append(&mut old, 0, 10);
+    let new = taken_over(&home);
+    let fenced = Error::Fenced { mine: old.epoch(), current: new.epoch() };
+    assert_eq!(old.append(TYPE, b"x").unwrap_err(), fenced);
+    // As where a sync of the successor fails.
+    let boot = home.read_at("control.meta", control::WRITER_BOOT as u64, 8);
+    let file = File::options().write(true).open(home.file("control.meta")).unwrap();
+    file.write_all_at(&boot, control::POISONED_BOOT as u64).unwrap();
+    assert_eq!(old.append(TYPE, b"x").unwrap_err(), fenced);
+    assert_eq!(old.append_all(TYPE, [&b"x"[..]]).unwrap_err(), fenced);
+    assert_eq!(old.claim(1).map(drop).unwrap_err(), fenced);
+    drop(new);
 }

@@ -142,7 +142,7 @@ impl QueueWriter {
     /// number of the next message.
     ///
     /// Up to 256 messages at a time become visible all at once, under one time stamp; fewer where
-    /// allocated space or a segment ends between them.
+    /// allocated space or a segment ends between them, or where the index gets an entry: every 16 KiB.
     ///
     /// # Errors
     /// As [`append`](Self::append), and a queue that is full is one at once: this call never waits

@@ -39,7 +39,7 @@ struct Place<'r> {
 }
 
 impl<R: RegionMut> WriteCursor<R> {
-    /// Begins at an offset; one at which no record can begin is taken for the end. Nothing fits until there is a
+    /// Begins at an offset, behind everything that is committed in the region; one at which no record can begin is taken for the end. Nothing fits until there is a
     /// [limit](Self::set_limit).
     pub fn new(region: R, offset: u64) -> Self {
         let end = region.size() as u64 / HEADER_SIZE * HEADER_SIZE;
@@ -132,7 +132,8 @@ impl<R: RegionMut> WriteCursor<R> {
     }
 
     /// Publishes records that were stored by [`stage`](Self::stage), given from the last to the first: readers come
-    /// to the first one first, and behind it they find all others. `end` is the offset behind the last.
+    /// to the first one first, and behind it they find all others. All come from [`stage`](Self::stage) since the
+    /// last publication; `end` is the offset behind the last.
     pub fn publish_staged(
         &mut self,
         last_to_first: impl Iterator<Item = (u64, CommitWord)>,
@@ -144,7 +145,9 @@ impl<R: RegionMut> WriteCursor<R> {
                 commit::publish(commit, behind.take(), word, || {});
             }
         }
-        if end.is_multiple_of(HEADER_SIZE) && end <= self.limit {
+        // Whatever the limit is by now, the place is behind what is committed.
+        let size = self.region.size() as u64;
+        if end.is_multiple_of(HEADER_SIZE) && (self.offset..=size).contains(&end) {
             self.offset = end;
         }
     }
@@ -154,6 +157,7 @@ impl<R: RegionMut> WriteCursor<R> {
     ///
     /// The bytes hold whatever was there: zeros, or what an aborted claim left. Nobody sees them before.
     pub fn claim(&mut self, length: u32) -> Option<&mut [u8]> {
+        CommitWord::new(length, 0)?;
         let Place { payload, end, .. } = self.place(length)?;
         self.dirty_end = self.dirty_end.max(end);
         // SAFETY: the bytes lie inside the region, are initialised (files are zeroed), and belong to the

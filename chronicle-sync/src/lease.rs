@@ -99,8 +99,9 @@ pub fn still_holds(epoch: ReadU32<'_>, mine: u32, barrier: Barrier) -> bool {
     if seeded(Mutant::LeaseNotRechecked) {
         return true;
     }
-    if !seeded(Mutant::LeaseNoHolderBarrier) {
-        // ORDER: pairs with the fence and the heavy barrier in `take_over`.
+    if !seeded(Mutant::LeaseNoHolderBarrier) && !seeded(Mutant::NotifyNoSharedBarrier) {
+        // ORDER: pairs with the fence and the heavy barrier in `take_over`, and with those in
+        // `notify::sleeper_barrier` for a writer that looks for sleepers next.
         barrier.light();
     }
     holds(epoch, mine)

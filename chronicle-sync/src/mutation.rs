@@ -87,6 +87,8 @@ mutants! {
     CommitBeforeChecksum => Model("L1"),
     /// The writer looks for sleepers without a barrier behind its publication.
     NotifyNoWriterBarrier => Model("L2"),
+    /// The writer looks for sleepers behind the barrier of its look at the epoch, and that one is left out.
+    NotifyNoSharedBarrier => Model("L2"),
     /// The sleeper looks for records without a barrier behind its flag.
     NotifyNoSleeperBarrier => Model("L2"),
     /// The sleeper does not look again once it has raised its flag.

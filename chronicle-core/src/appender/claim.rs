@@ -22,7 +22,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Claim<'_, P, H, S> {
     /// Publishes the record and returns its sequence number.
     ///
     /// # Errors
-    /// [`Error::InvalidTypeId`]: nothing was published. [`Error::Fenced`].
+    /// [`Error::InvalidTypeId`]: nothing was published. [`Error::Fenced`], [`Error::Poisoned`]: this appender
+    /// is of no more use.
     pub fn commit(self, type_id: u16) -> Result<u64, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let appender = &mut *self.appender;

@@ -20,6 +20,8 @@ struct Batch<'a> {
     records: &'a mut Vec<(u64, CommitWord), MOST_STAGED>,
     /// Behind the last one.
     end: u64,
+    /// The first record from this offset on gets an entry in the index, so it is the first of the next batch.
+    due: u64,
     /// When the first one was stored; it is the time of all.
     timestamp_ns: u64,
 }
@@ -29,7 +31,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// number of the next record.
     ///
     /// Up to 256 records at a time are published with one store, under one time stamp: a reader sees
-    /// all of them or none. Fewer where allocated space or a segment ends between them.
+    /// all of them or none. Fewer where allocated space or a segment ends between them, or where the index
+    /// gets an entry: every 16 KiB.
     ///
     /// # Errors
     /// As [`append`](Self::append); what came before the record that failed is appended, as
@@ -41,7 +44,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     ) -> Result<u64, P> {
         let type_id = TypeId::user(type_id).ok_or(Error::InvalidTypeId { found: type_id })?;
         let mut records = Vec::new();
-        let mut batch = Batch { records: &mut records, end: 0, timestamp_ns: 0 };
+        let mut batch = Batch { records: &mut records, end: 0, due: 0, timestamp_ns: 0 };
         let mut payloads = payloads.into_iter();
         let put = payloads.try_for_each(|payload| self.put(&mut batch, type_id, payload));
         let published = self.publish(&mut batch);
@@ -94,9 +97,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
                 return Err(self.fenced());
             }
             batch.end = self.offset();
+            batch.due = if batch.end < self.due { self.due } else { self.due_behind(batch.end) };
             batch.timestamp_ns = self.stamps.now(self.platform.clock());
-        } else if batch.records.is_full() || batch.end >= self.due {
-            // Only the first record of a batch gets an entry in the index.
+        } else if batch.records.is_full() || batch.end >= batch.due {
             return Ok(false);
         }
         let mut header = self.header(type_id, Some(batch.timestamp_ns));

@@ -77,6 +77,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
     }
 
+    /// From which offset on the next entry is for, once a record at `offset` has one.
+    pub(super) fn due_behind(&self, offset: u64) -> u64 {
+        self.index.as_ref().map_or(u64::MAX, |index| index.due_behind(offset))
+    }
+
     #[cold]
     #[inline(never)]
     fn enter_due(&mut self, offset: u64, seq: u64, time_floor_ns: u64) {

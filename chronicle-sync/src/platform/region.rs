@@ -6,8 +6,8 @@ use core::ptr::NonNull;
 /// are reached through `RegionExt`.
 ///
 /// # Safety
-/// For as long as the value lives, whether it is moved or not: `base` stays the same, is aligned to
-/// at least 64 bytes, and the `size` bytes from it on are mapped and may be read, though not all of
+/// For as long as the value lives, whether it is moved or not: `base` and `size` stay the same, `base` is aligned
+/// to at least 64 bytes, and the `size` bytes from it on are mapped and may be read, though not all of
 /// them need to be backed: a queue touches only what was reserved.
 pub unsafe trait Region {
     /// Address of the first byte.

@@ -230,6 +230,22 @@ fn a_record_goes_no_further_than_the_limit_and_begins_nowhere_but_at_a_multiple_
 }
 
 #[test]
+fn a_cursor_is_never_in_front_of_what_is_committed() {
+    let mut cursor = WriteCursor::new(region(4096), 64);
+    cursor.set_limit(4096);
+    let (end, word) = cursor.stage(64, &a_header(), &[1; 32], None).unwrap();
+    cursor.set_limit(0);
+    cursor.publish_staged([(64, word)].into_iter(), end);
+    assert_eq!(cursor.offset(), end, "the limit says where the next record may end");
+    for before in [0, 64, end - 32] {
+        cursor.publish_staged(std::iter::empty(), before);
+        assert_eq!(cursor.offset(), end);
+    }
+    cursor.set_limit(4096);
+    assert_eq!(cursor.claim(u32::MAX), None);
+}
+
+#[test]
 fn a_region_is_taken_for_one_of_a_size_only_where_it_has_it() {
     assert_eq!(Exactly::<_, 4096>::new(region(4096)).map(|region| region.size()).ok(), Some(4096));
     assert_eq!(Exactly::<_, 4096>::new(region(4095)).err(), Some(4095));
