@@ -286,9 +286,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn claim(&mut self, length: usize) -> Result<Claim<'_, P, H, S>, P> {
-        // 4,294,967,295 is more than a commit word can state, whatever the segment's size.
-        let short = u32::try_from(length).ok().filter(|length| *length < u32::MAX);
-        let short = short.ok_or_else(|| self.too_large(length))?;
+        let short = self.short(length)?;
         if !self.segment.region.fits(short) {
             self.make_room(length)?;
         }
@@ -432,8 +430,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// The end of a record with such a payload, whether it fits the segment or not.
     #[inline(always)]
     fn end_of(&self, length: usize) -> Result<u64, P> {
+        Ok(self.offset() + record_size(self.short(length)?))
+    }
+
+    /// A payload's length, if a commit word can state it: 4,294,967,294 bytes at the most, whatever the
+    /// segment's size.
+    #[inline(always)]
+    fn short(&self, length: usize) -> Result<u32, P> {
         match u32::try_from(length) {
-            Ok(length) if length < u32::MAX => Ok(self.offset() + record_size(length)),
+            Ok(length) if length < u32::MAX => Ok(length),
             _ => Err(self.too_large(length)),
         }
     }

@@ -71,7 +71,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         payload: &[u8],
     ) -> Result<(), P> {
         if seeded(Mutant::BatchSealedEarly)
-            && end_of(batch.end, payload).is_some_and(|end| end > self.geometry.size.bytes())
+            && batch.end + record_size(self.short(payload.len())?) > self.geometry.size.bytes()
         {
             self.segment.seal_at(batch.end);
             self.probe.at(Site::Sealed);
@@ -131,9 +131,4 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.enter(&first);
         Ok(())
     }
-}
-
-fn end_of(offset: u64, payload: &[u8]) -> Option<u64> {
-    let length = u32::try_from(payload.len()).ok().filter(|length| *length < u32::MAX)?;
-    Some(offset + record_size(length))
 }
