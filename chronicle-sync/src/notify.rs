@@ -128,7 +128,7 @@ impl<'a> Waiters<'a> {
         if !seeded(Mutant::NotifyNoWriterBarrier) {
             barrier.light();
         }
-        self.waiting.load(Ordering::Relaxed) != 0
+        self.someone_waits_behind_barrier()
     }
 
     /// The same where the writer's barrier lies behind the publication already: that of
