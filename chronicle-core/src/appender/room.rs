@@ -109,9 +109,14 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Goes on with this index, if it is that of the segment that is being written to.
     pub(super) fn set_index(&mut self, of: SegmentId, index: Option<IndexWriter<Map<P>>>) {
         if self.segment.id == of {
-            self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
-            self.index = index;
+            self.replace_index(index);
         }
+    }
+
+    /// Goes on with this index, and returns the one before.
+    fn replace_index(&mut self, index: Option<IndexWriter<Map<P>>>) -> Option<IndexWriter<Map<P>>> {
+        self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
+        core::mem::replace(&mut self.index, index)
     }
 
     /// Goes on in the next segment.
@@ -149,9 +154,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.counted.rolled(self.offset());
         let next = next.with(|region| WriteCursor::new(region, SEG_DATA_OFFSET));
         let old = core::mem::replace(&mut self.segment, next).with(WriteCursor::into_inner);
-        let index = index.map(IndexWriter::begin);
-        self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
-        let index = core::mem::replace(&mut self.index, index);
+        let index = self.replace_index(index.map(IndexWriter::begin));
         let index = index.map(IndexWriter::into_index);
         let old = RetiredSegment { segment: old, _index: index };
         // Who never flushes has nothing kept open.
