@@ -13,7 +13,7 @@ mod support;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use chronicle_core::{TailOptions, Tailer, Visibility};
+use chronicle_core::{Appender, TailOptions, Tailer, Visibility};
 use chronicle_platform_linux::{LinuxClock, LinuxError, LinuxPlatform, LinuxStorage};
 use chronicle_sync::notify::{Barrier, Ticket};
 use chronicle_sync::{AtomicU32, Instant, Park, Platform, Wake};
@@ -34,6 +34,32 @@ fn an_armed_ticket_moves_with_the_next_record_and_with_no_other_of_a_burst() {
         writer.append(TYPE, b"two").unwrap();
         assert!(!ticket.has_moved(), "nobody asked for a second wake-up");
         assert_eq!(reader.read_all(10, |_| ()).unwrap(), 2);
+    }
+}
+
+#[test]
+fn every_way_of_appending_moves_the_ticket_and_a_quiet_one_does_when_it_is_announced() {
+    let home = Home::with_queue(4096);
+    let mut writer = home.appender();
+    let mut reader = home.tailer();
+    type Way = fn(&mut Appender<LinuxPlatform>) -> u64;
+    let ways: [(&str, Way); 6] = [
+        ("append", |writer| writer.append(TYPE, b"one").unwrap()),
+        ("append_at", |writer| writer.append_at(TYPE, 1, b"one").unwrap()),
+        ("append_all", |writer| writer.append_all(TYPE, [&b"one"[..]; 3]).unwrap()),
+        ("claim", |writer| writer.claim(3).unwrap().commit(TYPE).unwrap()),
+        // Into the next segment, where the record is stored when there is room.
+        ("append over a roll", |writer| writer.append(TYPE, &[0; 3900]).unwrap()),
+        ("append_quietly", |writer| writer.append_quietly(TYPE, b"one").unwrap()),
+    ];
+    for (way, append) in ways {
+        while reader.next().unwrap().is_some() {}
+        let armed = reader.arm().unwrap();
+        append(&mut writer);
+        let is_quiet = way == "append_quietly";
+        assert_eq!(armed.ticket.has_moved(), !is_quiet, "{way}");
+        writer.announce();
+        assert!(armed.ticket.has_moved(), "{way}, announced");
     }
 }
 
