@@ -1,7 +1,7 @@
 use crate::bytes::{before, put, u32_at, u64_at};
-use crate::crc32c::crc32c;
+use crate::crc32c::{CrcState, crc32c};
 use crate::layout::{index, index_entry};
-use crate::record::{RECORD_ALIGN, record_seed};
+use crate::record::RECORD_ALIGN;
 use crate::{FormatError, SEG_DATA_OFFSET, SegmentId, SegmentSize};
 
 /// Version of the index layout.
@@ -126,12 +126,23 @@ impl IndexEntry {
     /// The entry as it lies in the index of a segment with this salt.
     #[must_use]
     pub fn encode(&self, salt: u32) -> [u8; Self::SIZE] {
+        self.encode_with(salt, CrcState::update)
+    }
+
+    /// The same, its checksum by other means than a table: `update` is what [`CrcState::update`] is.
+    #[inline]
+    #[must_use]
+    pub fn encode_with(
+        &self,
+        salt: u32,
+        update: impl Fn(CrcState, &[u8]) -> CrcState,
+    ) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         put(&mut bytes, index_entry::SEQ, self.seq.to_le_bytes());
         put(&mut bytes, index_entry::OFFSET, self.offset.to_le_bytes());
         put(&mut bytes, index_entry::TIME_FLOOR_NS, self.time_floor_ns.to_le_bytes());
         put(&mut bytes, index_entry::EPOCH, self.epoch.to_le_bytes());
-        let crc = crc(&bytes, salt);
+        let crc = crc(&bytes, salt, update);
         put(&mut bytes, index_entry::CRC, crc.to_le_bytes());
         bytes
     }
@@ -139,10 +150,21 @@ impl IndexEntry {
     /// Reads an entry; `None` if it is empty, not whole, or of another segment.
     #[must_use]
     pub fn decode(bytes: &[u8; Self::SIZE], salt: u32) -> Option<Self> {
+        Self::decode_with(bytes, salt, CrcState::update)
+    }
+
+    /// The same, its checksum by other means than a table: `update` is what [`CrcState::update`] is.
+    #[inline]
+    #[must_use]
+    pub fn decode_with(
+        bytes: &[u8; Self::SIZE],
+        salt: u32,
+        update: impl Fn(CrcState, &[u8]) -> CrcState,
+    ) -> Option<Self> {
         let offset = u64_at(bytes, index_entry::OFFSET);
         if offset < SEG_DATA_OFFSET
             || !offset.is_multiple_of(RECORD_ALIGN)
-            || u32_at(bytes, index_entry::CRC) != crc(bytes, salt)
+            || u32_at(bytes, index_entry::CRC) != crc(bytes, salt, update)
         {
             return None;
         }
@@ -155,8 +177,15 @@ impl IndexEntry {
     }
 }
 
-fn crc(bytes: &[u8; IndexEntry::SIZE], salt: u32) -> u32 {
-    record_seed(salt).update(before(bytes, index_entry::CRC)).finish()
+/// The salt goes first, as in [`record_seed`](crate::record_seed).
+#[inline]
+fn crc(
+    bytes: &[u8; IndexEntry::SIZE],
+    salt: u32,
+    update: impl Fn(CrcState, &[u8]) -> CrcState,
+) -> u32 {
+    let seed = update(CrcState::NEW, &salt.to_le_bytes());
+    update(seed, before(bytes, index_entry::CRC)).finish()
 }
 
 #[cfg(test)]

@@ -44,6 +44,15 @@ impl SegmentHeader {
     /// The head of a segment that is not started yet.
     #[must_use]
     pub fn encode(&self) -> [u8; Self::SIZE] {
+        let mut bytes = self.unchecked();
+        let crc = crc32c(before(&bytes, segment::HEADER_CRC));
+        put(&mut bytes, segment::HEADER_CRC, crc.to_le_bytes());
+        bytes
+    }
+
+    /// The head without its checksum.
+    #[inline]
+    fn unchecked(&self) -> [u8; Self::SIZE] {
         let flags = if self.checksums { SegmentFlags::CHECKSUMS } else { SegmentFlags::empty() };
         let mut bytes = [0; Self::SIZE];
         put(&mut bytes, segment::MAGIC, MAGIC.to_le_bytes());
@@ -52,8 +61,6 @@ impl SegmentHeader {
         put(&mut bytes, segment::SEGMENT_ID, self.id.get().to_le_bytes());
         put(&mut bytes, segment::SEGMENT_SIZE, self.segment_size.bytes().to_le_bytes());
         put(&mut bytes, segment::SALT, self.salt.to_le_bytes());
-        let crc = crc32c(before(&bytes, segment::HEADER_CRC));
-        put(&mut bytes, segment::HEADER_CRC, crc.to_le_bytes());
         bytes
     }
 
@@ -110,7 +117,18 @@ impl SegmentStart {
     /// The words at offsets 32, 40 and 48 of the head that begins with `header`.
     #[must_use]
     pub fn words(&self, header: &SegmentHeader) -> [u64; 3] {
-        let crc = self.crc(&header.encode());
+        self.words_with(header, CrcState::update)
+    }
+
+    /// The same, their checksum by other means than a table: `update` is what [`CrcState::update`] is.
+    #[inline]
+    #[must_use]
+    pub fn words_with(
+        &self,
+        header: &SegmentHeader,
+        update: impl Fn(CrcState, &[u8]) -> CrcState,
+    ) -> [u64; 3] {
+        let crc = self.crc(&header.unchecked(), update);
         [self.first_seq, self.time_floor_ns, u64::from(self.epoch) | u64::from(crc) << 32]
     }
 
@@ -125,7 +143,7 @@ impl SegmentStart {
             epoch: u32_at(bytes, segment::EPOCH),
         };
         let stored = u32_at(bytes, segment::START_CRC);
-        if stored == start.crc(bytes) {
+        if stored == start.crc(bytes, CrcState::update) {
             return Ok(Some(start));
         }
         if stored == 0 && start == (Self { first_seq: 0, time_floor_ns: 0, epoch: 0 }) {
@@ -134,13 +152,19 @@ impl SegmentStart {
         Err(FormatError::BadChecksum { at: segment::START_CRC })
     }
 
-    fn crc(&self, head: &[u8; SegmentHeader::SIZE]) -> u32 {
-        CrcState::NEW
-            .update(before(head, segment::HEADER_CRC))
-            .update(&self.first_seq.to_le_bytes())
-            .update(&self.time_floor_ns.to_le_bytes())
-            .update(&self.epoch.to_le_bytes())
-            .finish()
+    #[inline]
+    fn crc(
+        &self,
+        head: &[u8; SegmentHeader::SIZE],
+        update: impl Fn(CrcState, &[u8]) -> CrcState,
+    ) -> u32 {
+        // What lies between both parts is the head's own checksum.
+        let mut bytes = [0; segment::START_CRC - 4];
+        bytes[..segment::HEADER_CRC].copy_from_slice(before(head, segment::HEADER_CRC));
+        put(&mut bytes, segment::FIRST_SEQ - 4, self.first_seq.to_le_bytes());
+        put(&mut bytes, segment::TIME_FLOOR_NS - 4, self.time_floor_ns.to_le_bytes());
+        put(&mut bytes, segment::EPOCH - 4, self.epoch.to_le_bytes());
+        update(CrcState::NEW, &bytes).finish()
     }
 }
 

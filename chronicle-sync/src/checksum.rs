@@ -75,26 +75,49 @@ impl Checksum {
             }
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
             Kind::Arm => {
-                let header = header_words(header, payload.len() as u64);
-                // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
-                !unsafe { arm(seed.register(), header, payload) }
+                let header = header_words(header, payload.len() as u64).into_iter();
+                let (words, rest) = payload.as_chunks::<8>();
+                let words = words.iter().map(|word| u64::from_le_bytes(*word));
+                self.words(seed, header.chain(words), rest).finish()
             }
         }
+    }
+
+    /// Goes on over `bytes`, as [`CrcState::update`] does.
+    #[inline]
+    #[must_use]
+    pub fn update(self, state: CrcState, bytes: &[u8]) -> CrcState {
+        if self == Self::portable() {
+            return state.update(bytes);
+        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        self.words(state, words.iter().map(|word| u64::from_le_bytes(*word)), rest)
     }
 
     /// The checksum of a reader's position, equal to [`ReaderSlot::crc`].
     #[inline]
     #[must_use]
     pub(crate) fn reader_slot(self, words: &[u64; ReaderSlot::WORDS]) -> u32 {
+        let [whole @ .., last] = words;
+        let last = (*last as u32).to_le_bytes();
+        self.words(CrcState::NEW, whole.iter().copied(), &last).finish()
+    }
+
+    /// Goes on over words and the bytes behind them.
+    #[inline(always)]
+    fn words(self, state: CrcState, words: impl Iterator<Item = u64>, rest: &[u8]) -> CrcState {
         match self.0 {
+            Kind::Table => by_table(state, words, rest),
             #[cfg(target_arch = "x86_64")]
             Kind::X86 => {
-                let [whole @ .., last] = words;
-                let last = (*last as u32).to_le_bytes();
-                // SAFETY: as in `record`.
-                !unsafe { x86::words(u32::MAX, whole, &last) }
+                // SAFETY: `detect` makes this kind only where CPUID reports the instructions.
+                CrcState::from_register(unsafe { x86::words(state.register(), words, rest) })
             }
-            _ => ReaderSlot::crc(words),
+            #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
+            Kind::Arm => {
+                // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
+                CrcState::from_register(unsafe { arm(state.register(), words, rest) })
+            }
         }
     }
 
@@ -114,15 +137,11 @@ impl Checksum {
         let last = last.first().map_or(0, load).to_le_bytes();
         let rest = last.get(..rest).unwrap_or_default();
         let header = header_words(header, length.into());
-        let register = seed.register();
         match self.0 {
-            Kind::Table => table_shared(register, header, words, rest),
-            // SAFETY: as in `record`.
             #[cfg(target_arch = "x86_64")]
-            Kind::X86 => !unsafe { x86::shared(register, header, words, rest) },
             // SAFETY: as in `record`.
-            #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
-            Kind::Arm => !unsafe { arm_shared(register, header, words, rest) },
+            Kind::X86 => !unsafe { x86::shared(seed.register(), header, words, rest) },
+            _ => self.words(seed, header.into_iter().chain(words.iter().map(load)), rest).finish(),
         }
     }
 }
@@ -148,28 +167,16 @@ fn header_words(header: &RecordHeader, length: u64) -> [u64; 4] {
     [length_plus_one, first, second, third]
 }
 
-fn table_shared(register: u32, header: [u64; 4], words: &[AtomicU64], rest: &[u8]) -> u32 {
-    let words = header.into_iter().chain(words.iter().map(load));
-    let state = words
-        .fold(CrcState::from_register(register), |state, word| state.update(&word.to_le_bytes()));
-    state.update(rest).finish()
+#[inline(never)]
+fn by_table(state: CrcState, words: impl Iterator<Item = u64>, rest: &[u8]) -> CrcState {
+    words.fold(state, |state, word| state.update(&word.to_le_bytes())).update(rest)
 }
 
 #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
 #[target_feature(enable = "crc")]
-fn arm(register: u32, header: [u64; 4], payload: &[u8]) -> u32 {
+#[inline]
+fn arm(register: u32, words: impl Iterator<Item = u64>, rest: &[u8]) -> u32 {
     use core::arch::aarch64::{__crc32cb, __crc32cd};
-    let (words, rest) = payload.as_chunks::<8>();
-    let words = words.iter().map(|word| u64::from_le_bytes(*word));
-    let crc = header.into_iter().chain(words).fold(register, |crc, word| __crc32cd(crc, word));
-    rest.iter().fold(crc, |crc, byte| __crc32cb(crc, *byte))
-}
-
-#[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
-#[target_feature(enable = "crc")]
-fn arm_shared(register: u32, header: [u64; 4], words: &[AtomicU64], rest: &[u8]) -> u32 {
-    use core::arch::aarch64::{__crc32cb, __crc32cd};
-    let words = header.into_iter().chain(words.iter().map(load));
     let crc = words.fold(register, |crc, word| __crc32cd(crc, word));
     rest.iter().fold(crc, |crc, byte| __crc32cb(crc, *byte))
 }
@@ -204,6 +211,18 @@ mod tests {
             for checksum in [Checksum::portable(), Checksum::detect()] {
                 let shared = checksum.shared_record(seed, &header, length as u32, &words);
                 assert_eq!(shared, table, "{length} bytes in words");
+            }
+        }
+    }
+
+    #[test]
+    fn a_checksum_goes_on_over_any_bytes_as_that_of_the_format_does() {
+        let bytes: [u8; 67] = core::array::from_fn(|i| (i * 37 + 1) as u8);
+        for checksum in [Checksum::portable(), Checksum::detect()] {
+            for cut in 0..=bytes.len() {
+                let (first, second) = bytes.split_at(cut);
+                let state = checksum.update(checksum.update(CrcState::NEW, first), second);
+                assert_eq!(state, CrcState::NEW.update(&bytes), "cut at {cut}");
             }
         }
     }

@@ -27,6 +27,12 @@ pub trait RegionExt: Region {
         Some(unsafe { word.as_ref() }.into())
     }
 
+    /// Loads the word at a byte offset for nothing: a store there that follows soon finds its line and the
+    /// translation of its address at hand.
+    fn touch(&self, at: u64) {
+        core::hint::black_box(self.read_u64(at).map(ReadU64::load_relaxed));
+    }
+
     /// Copies `N` 64-bit words out; each is whole, together they may be of different moments.
     fn copy_words<const N: usize>(&self, at: u64) -> Option<[u64; N]> {
         let mut words = [0; N];

@@ -117,9 +117,10 @@ fn bytes(mut crc: u32, mut rest: &[u8]) -> u32 {
     crc
 }
 
-/// The checksum of words alone.
+/// Words without a header, and the bytes behind them.
 #[target_feature(enable = "sse4.2")]
-pub(super) fn words(register: u32, words: &[u64], rest: &[u8]) -> u32 {
-    let crc = words.iter().fold(u64::from(register), |crc, word| _mm_crc32_u64(crc, *word));
+#[inline]
+pub(super) fn words(register: u32, words: impl Iterator<Item = u64>, rest: &[u8]) -> u32 {
+    let crc = words.fold(u64::from(register), |crc, word| _mm_crc32_u64(crc, word));
     bytes(crc as u32, rest)
 }
