@@ -7,7 +7,7 @@ use crate::hints::Hints;
 use crate::router_discovery::RESCAN;
 use crate::{BusError, QueueEndpoint};
 
-/// How long a writer may be inside a claim or a roll until it counts as stalled.
+/// How long a writer may be inside a claim or the making of a segment until it counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(5);
 
 /// How a subscriber stands to the queue that it reads.

@@ -3,12 +3,14 @@
 mod at;
 mod claim;
 mod many;
+mod roll;
 mod room;
 mod stats;
 mod store;
 
 use chronicle_format::{
-    CHECKPOINT_FILE_SIZE, Frontier, Object, Position, SegmentId, SegmentSize, record_size,
+    CHECKPOINT_FILE_SIZE, FormatError, Frontier, Object, Position, SegmentId, SegmentSize,
+    record_size,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::notify::{Barrier, Waiters};
@@ -22,6 +24,8 @@ pub use claim::Claim;
 pub(crate) use many::MOST_STAGED;
 pub use stats::AppenderStats;
 
+use self::roll::Next;
+use self::room::Ahead;
 use self::stats::Counted;
 use crate::Result;
 use crate::age;
@@ -33,7 +37,7 @@ use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, segment_range_from};
 use crate::stamp::Stamps;
-use crate::supply::{NoSupply, PreparedSegment, Supply, prepare_segment_with};
+use crate::supply::{NoSupply, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
@@ -71,6 +75,9 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     due: u64,
     next_seq: u64,
     epoch: u32,
+    /// Whether the log says that the epoch has begun. Until then no hint may speak of it: a reader that began there
+    /// would take the record that says so for one that comes too late.
+    begun: bool,
     sealing: Sealing,
     stamps: Stamps,
     time_max_ns: u64,
@@ -80,12 +87,14 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     state: State,
     frontier: u64,
     step: u64,
-    /// Whether the next segment was asked for.
-    asked: bool,
-    /// The next segment, where it was prepared by [`prepare_next`](Self::prepare_next).
-    prepared: Option<PreparedSegment<P>>,
+    /// What is to be done for the next segment.
+    ahead: Ahead,
+    /// The next segment, if it is there before the roll.
+    ready: Option<Next<Map<P>>>,
     supply: S,
     geometry: Geometry,
+    /// The most bytes that the queue's segments may take, if it has such a limit, and if that can be read.
+    capacity: core::result::Result<Option<u64>, FormatError>,
     /// Makes records durable, unless it was given away.
     syncer: Option<Syncer<P>>,
     /// The durable watermark that the log itself carries.
@@ -186,6 +195,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         let mut appender = Self {
             next_seq: position.seq,
             epoch,
+            begun: false,
             sealing,
             stamps: Stamps::default(),
             time_max_ns,
@@ -193,8 +203,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             state: State::Open,
             frontier,
             step,
-            asked: true,
-            prepared: None,
+            ahead: Ahead::Nothing,
+            ready: None,
             supply,
             syncer: Some(syncer),
             noted_seq: report.durable_seq,
@@ -202,6 +212,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             segment: segment.with(|region| WriteCursor::new(region, position.offset)),
             index: None,
             due: u64::MAX,
+            capacity: control.capacity_bytes(),
             control,
             notify,
             geometry,
@@ -211,8 +222,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             probe,
             _lock: lock,
         };
-        appender.asked = !appender.asks();
+        appender.ahead = appender.first_task();
         appender.set_frontier(frontier);
+        appender.set_limit(0);
         let (platform, report) = (&appender.platform, &appender.report);
         let index = resume_indexes(platform, &geometry, &appender.segment, report);
         appender.begin_in_segment(position.epoch)?;
@@ -308,10 +320,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// # Errors
     /// The platform's. Nothing is lost: the roll makes the segment itself then.
     pub fn prepare_next(&mut self) -> Result<(), P> {
-        self.check_state()?;
+        self.check_epoch()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
-        if self.prepared.as_ref().is_none_or(|prepared| prepared.id() != id) {
-            self.prepared = prepare_segment_with(&self.platform, id, &self.probe)?;
+        if self.ready.is_none() {
+            let prepared = prepare_segment_with(&self.platform, id, &self.probe)?;
+            // Looked at again: preparing takes its time, and a successor's index is not to be touched.
+            self.check_epoch()?;
+            self.ready = prepared.map(|prepared| self.next_of(prepared));
         }
         Ok(())
     }
@@ -484,7 +499,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     }
 
     fn store_hint(&self) {
-        self.control.set_segment_index(&self.position());
+        if self.begun {
+            self.control.set_segment_index(&self.position());
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl<R: Region> Control<R> {
         if self.u32(control::ASYMMETRIC_BARRIER) == 1 { Barrier::Asymmetric } else { Barrier::Full }
     }
 
-    /// When the writer began the claim or roll that it is in.
+    /// When the writer began the claim, or the making of a segment, that it is in.
     pub(crate) fn busy_since(&self) -> Option<Instant> {
         match self.u64(control::BUSY_SINCE_NS) {
             0 => None,
@@ -135,9 +135,17 @@ impl<R: Region> Control<R> {
 
     /// How much the queue keeps.
     pub(crate) fn retention<E>(&self) -> core::result::Result<RetentionPolicy, Error<E>> {
+        self.policy().map_err(Error::format(Object::Control))
+    }
+
+    /// The most bytes that the queue's segments may take, if it has such a limit.
+    pub(crate) fn capacity_bytes(&self) -> core::result::Result<Option<u64>, FormatError> {
+        self.policy().map(|policy| policy.capacity_bytes)
+    }
+
+    fn policy(&self) -> core::result::Result<RetentionPolicy, FormatError> {
         let bytes = self.region.copy_bytes(RetentionPolicy::OFFSET as u64);
         RetentionPolicy::decode(&bytes.unwrap_or([0; RetentionPolicy::SIZE]))
-            .map_err(Error::format(Object::Control))
     }
 
     /// Publishes a reader's position, and returns the segment below which segments are being removed.

@@ -81,7 +81,8 @@ pub fn create<P: Platform>(platform: &P, options: &CreateOptions) -> Result<(), 
     let queue_id = platform.entropy();
     let geometry = Geometry {
         size: options.segment_size,
-        checksum: options.checksums.then(Checksum::detect),
+        checksums: options.checksums,
+        crc: Checksum::detect(),
         group_readable: options.group_readable,
         queue_id,
     };

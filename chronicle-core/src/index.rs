@@ -9,7 +9,8 @@ use chronicle_format::{
 };
 use chronicle_sync::record::{self, Slot};
 use chronicle_sync::{
-    Error as _, ErrorKind, Platform, Region, RegionExt, RegionMut, RegionMutExt, Stage, Storage,
+    Checksum, Error as _, ErrorKind, Platform, Region, RegionExt, RegionMut, RegionMutExt, Stage,
+    Storage,
 };
 
 use crate::recover::RecoveryReport;
@@ -28,13 +29,15 @@ pub(crate) struct Index<R> {
     region: R,
     header: IndexHeader,
     entries: u64,
+    crc: Checksum,
 }
 
 impl<R: Region> Index<R> {
     fn check<S: Region>(region: R, segment: &Segment<S>, geometry: &Geometry) -> Option<Self> {
         let header = IndexHeader::decode(&region.copy_bytes(0)?).ok()?;
         let whole = header.file_size(geometry.size) == region.size() as u64;
-        let index = Self { region, entries: header.entries(geometry.size), header };
+        let entries = header.entries(geometry.size);
+        let index = Self { region, header, entries, crc: geometry.crc };
         (whole && index.is_of(segment)).then_some(index)
     }
 
@@ -47,7 +50,9 @@ impl<R: Region> Index<R> {
         if slot >= self.entries {
             return None;
         }
-        IndexEntry::decode(&self.region.copy_bytes(HEADER + slot * ENTRY)?, self.header.salt)
+        let bytes = self.region.copy_bytes(HEADER + slot * ENTRY)?;
+        let update = |state, bytes: &[u8]| self.crc.update(state, bytes);
+        IndexEntry::decode_with(&bytes, self.header.salt, update)
     }
 
     /// The slot of the last entry for which `is_before` holds, where it holds for the first ones.
@@ -215,8 +220,9 @@ impl<M: RegionMut> IndexWriter<M> {
     /// Stores the entry of the record at the entry's offset: a few stores.
     pub(crate) fn push(&mut self, entry: &IndexEntry) {
         if self.used < self.index.entries {
-            let bytes = entry.encode(self.index.header.salt);
-            let _ = self.index.region.store_bytes(HEADER + self.used * ENTRY, &bytes);
+            let Index { region, header, crc, .. } = &self.index;
+            let bytes = entry.encode_with(header.salt, |state, bytes| crc.update(state, bytes));
+            let _ = region.store_bytes(HEADER + self.used * ENTRY, &bytes);
             self.used += 1;
         }
         self.due = self.index.header.next_multiple(entry.offset);

@@ -176,7 +176,8 @@ impl Inspection {
     fn bytes_from<P: Platform>(&self, platform: &P, from: &Position) -> Result<u64, P> {
         let geometry = Geometry {
             size: self.segment_size,
-            checksum: self.checksums.then(Checksum::detect),
+            checksums: self.checksums,
+            crc: Checksum::detect(),
             group_readable: false,
             queue_id: self.queue_id,
         };

@@ -2,8 +2,8 @@
 
 use chronicle_format::layout::segment;
 use chronicle_format::{
-    FormatError, Object, SEG_DATA_OFFSET, Seal, SegmentHeader, SegmentId, SegmentSize,
-    SegmentStart, record_seed,
+    CrcState, FormatError, Object, SEG_DATA_OFFSET, Seal, SegmentHeader, SegmentId, SegmentSize,
+    SegmentStart,
 };
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Sealing};
@@ -21,9 +21,11 @@ use crate::error::{Damage, Error, Fault, Operation};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Geometry {
     pub(crate) size: SegmentSize,
-    /// How records are checksummed, if they are. Found out once: asking a processor what it has takes
-    /// microseconds in a virtual machine.
-    pub(crate) checksum: Option<Checksum>,
+    /// Whether records carry a checksum.
+    pub(crate) checksums: bool,
+    /// How checksums are computed. Found out once: asking a processor what it has takes microseconds in a
+    /// virtual machine.
+    pub(crate) crc: Checksum,
     pub(crate) group_readable: bool,
     pub(crate) queue_id: u64,
 }
@@ -32,7 +34,8 @@ impl Geometry {
     pub(crate) fn of<R: Region>(control: &Control<R>) -> Self {
         Self {
             size: control.segment_size(),
-            checksum: control.checksums().then(Checksum::detect),
+            checksums: control.checksums(),
+            crc: Checksum::detect(),
             group_readable: control.group_readable(),
             queue_id: control.queue_id(),
         }
@@ -41,7 +44,8 @@ impl Geometry {
     /// How records of a segment with this salt are checksummed.
     pub(crate) fn sealing(&self, salt: u32) -> Sealing {
         let salt = if seeded(Mutant::ChecksumUnsalted) { 1 } else { salt };
-        self.checksum.map(|checksum| (checksum, record_seed(salt)))
+        // As `record_seed`, by the faster way.
+        self.checksums.then(|| (self.crc, self.crc.update(CrcState::NEW, &salt.to_le_bytes())))
     }
 }
 
@@ -78,7 +82,7 @@ impl<R: Region> Segment<R> {
         if header.segment_size != geometry.size {
             return Err(differs(segment::SEGMENT_SIZE, header.segment_size.bytes()));
         }
-        if header.checksums != geometry.checksum.is_some() {
+        if header.checksums != geometry.checksums {
             return Err(differs(segment::FLAGS, header.checksums.into()));
         }
         Ok(Self { region, id, header })
@@ -132,8 +136,9 @@ impl<R: Region> Segment<R> {
 
 impl<R: RegionMut> Segment<R> {
     /// Writes who starts the segment and where. Only while no record leads into it.
-    pub(crate) fn begin(&self, start: &SegmentStart) {
-        self.region.store_words(segment::FIRST_SEQ as u64, &start.words(&self.header));
+    pub(crate) fn begin(&self, start: &SegmentStart, crc: Checksum) {
+        let words = start.words_with(&self.header, |state, bytes| crc.update(state, bytes));
+        self.region.store_words(segment::FIRST_SEQ as u64, &words);
     }
 
     /// Seals the segment behind its last record.
@@ -187,7 +192,7 @@ pub(crate) fn stage_segment<P: Platform>(
     let header = SegmentHeader {
         id,
         segment_size: geometry.size,
-        checksums: geometry.checksum.is_some(),
+        checksums: geometry.checksums,
         salt: salt(platform),
     };
     let stage =
@@ -221,7 +226,7 @@ fn create_segment<P: Platform>(
     let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
     if seeded(Mutant::NextNamedUnstarted) {
         let segment = publish_segment(platform, id, header, staged)?;
-        segment.begin(start);
+        segment.begin(start, geometry.crc);
         return Ok(segment);
     }
     staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
@@ -274,7 +279,7 @@ pub(crate) fn open_or_create_segment<P: Platform>(
                 .storage()
                 .reserve(&segment.region, 0..reserved)
                 .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
-            segment.begin(start);
+            segment.begin(start, geometry.crc);
             Ok(segment)
         }
         other => other,

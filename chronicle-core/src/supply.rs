@@ -106,8 +106,13 @@ pub trait Supply<P: Platform> {
     /// The writer will need this segment soon.
     fn want(&mut self, id: SegmentId);
 
-    /// The segment, if it is ready. What was prepared for another id is not for this one.
+    /// The segment, if it is ready. What was prepared for another id is not for this one. Called on the last page
+    /// before the roll, and at the roll if the writer has none by then. A writer that closes may have taken one
+    /// that it has not entered.
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<P>>;
+
+    /// Nothing was ready at the roll: the writer makes the segment itself.
+    fn missed(&mut self) {}
 
     /// The writer closes: nothing is prepared any more when this returns.
     fn close(&mut self) {}

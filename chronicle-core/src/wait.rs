@@ -50,7 +50,8 @@ pub enum WriterStatus {
     Alive,
     /// It holds the lock and has not appended lately.
     Idle,
-    /// It holds the lock and has been inside a claim or a roll for longer than the limit.
+    /// It holds the lock and has been inside a claim, or inside a roll that makes its segment, for
+    /// longer than the limit.
     Stalled,
     /// Nobody holds the lock.
     Dead,
@@ -58,7 +59,7 @@ pub enum WriterStatus {
     Unknown,
 }
 
-/// Looks at the writer. One that holds the lock and is in no claim or roll is
+/// Looks at the writer. One that holds the lock and is in neither is
 /// [`Alive`](WriterStatus::Alive).
 pub(crate) fn writer_status<P: Platform, R: Region>(
     platform: &P,

@@ -9,7 +9,7 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -115,14 +115,77 @@ fn stale_prealloc_is_ignored() {
     let far = prepare_segment(&home.platform(), SegmentId::new(40).unwrap()).unwrap();
     shelves.0.borrow_mut().ready = far;
     let count = fill_up_to(&mut appender, 3);
-    assert_eq!(shelves.0.borrow().wanted, [1, 2, 3, 4], "asked once for each");
-    assert_eq!(shelves.0.borrow().taken, [1, 2, 3]);
+    assert_eq!(shelves.0.borrow().wanted, [1, 2, 3], "asked once for each");
+    assert_eq!(shelves.0.borrow().taken, [1, 1, 2, 2, 3, 3], "before the roll, and at it");
     assert!(shelves.0.borrow().ready.is_some());
     assert_holds(&home.read_all(), count);
 }
 
 #[test]
-fn a_prepared_segment_is_taken_at_the_roll() {
+fn a_prepared_segment_is_taken_on_the_page_before_the_roll() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    for segment in 1..5u32 {
+        let id = SegmentId::new(segment.into()).unwrap();
+        shelves.0.borrow_mut().ready = prepare_segment(&home.platform(), id).unwrap();
+        let mut taken_at = None;
+        while appender.position().segment < id {
+            appender.append(TYPE, b"short").unwrap();
+            if shelves.0.borrow().ready.is_none() {
+                taken_at.get_or_insert(appender.position());
+            }
+        }
+        let taken_at = taken_at.unwrap();
+        assert_eq!(taken_at.segment.get(), segment - 1, "not at the roll");
+        assert!((SIZE - 4096..SIZE - 3072).contains(&taken_at.offset), "{taken_at:?}");
+    }
+    assert_eq!(appender.stats().unprepared_rolls, 0);
+}
+
+#[test]
+fn the_next_segment_is_asked_for_where_each_holds_one_record() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    for _ in 0..4 {
+        appender.append(TYPE, &[1; SIZE as usize * 3 / 5]).unwrap();
+    }
+    assert_eq!(appender.position().segment.get(), 3);
+    assert_eq!(shelves.0.borrow().wanted, [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_is_done_for_the_next_segment_cuts_no_batch() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let published = Cell::new(0);
+    let probe = At(Site::Published, || published.set(published.get() + 1));
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, probe, shelves.clone()).unwrap();
+    let batch = [[3_u8; 64]; 12];
+    let append_batch = |appender: &mut Appender<_, _, _>| {
+        let before = published.get();
+        appender.append_all(TYPE, batch.iter().map(<[u8; 64]>::as_slice)).unwrap();
+        published.get() - before
+    };
+    assert_eq!(append_batch(&mut appender), 1, "which asked");
+    while appender.position().offset < SIZE - 4096 - 200 {
+        appender.append(TYPE, &[1; 64]).unwrap();
+    }
+    assert!(shelves.0.borrow().taken.is_empty());
+    assert_eq!(append_batch(&mut appender), 1, "over the beginning of the last page");
+    assert_eq!(shelves.0.borrow().wanted, [1]);
+    assert_eq!(shelves.0.borrow().taken, [1]);
+}
+
+#[test]
+fn a_prepared_segment_is_taken_at_the_roll_if_it_comes_late() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
     let options = WriteOptions::default();
@@ -131,6 +194,10 @@ fn a_prepared_segment_is_taken_at_the_roll() {
     let mut count = 0;
     for segment in 1..5u32 {
         let id = SegmentId::new(segment.into()).unwrap();
+        while appender.position().offset < SIZE - 512 {
+            appender.append(TYPE, &payload(count)).unwrap();
+            count += 1;
+        }
         shelves.0.borrow_mut().ready = prepare_segment(&home.platform(), id).unwrap();
         let before = inode(&home, segment).unwrap();
         count = fill_up_to(&mut appender, segment);

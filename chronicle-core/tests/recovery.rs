@@ -12,7 +12,7 @@ mod support;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chronicle_core::{
-    Appender, Damage, Error, Fault, FormatError, NoSupply, SegmentId, SegmentSize, Site,
+    Appender, Damage, Error, Fault, FormatError, NoSupply, SegmentId, SegmentSize, Site, Start,
     WriteOptions,
 };
 use chronicle_format::layout;
@@ -485,5 +485,38 @@ fn a_recovery_that_was_cut_off_comes_to_the_same_end_the_next_time() {
             appender.append(TYPE, &payload(number)).unwrap();
         }
         assert_holds(&home.read_all(), end.seq + 100);
+    }
+}
+
+/// An epoch begins with a record. Before that is there, no hint may speak of the epoch: whoever began at the hint would
+/// take the record for one that comes too late.
+#[test]
+fn a_reader_may_begin_at_every_step_of_an_opening() {
+    /// Space that a first segment has.
+    const SPACE: u64 = 1 << 20;
+    // As much is left as a header takes, and more: in some of these the opening has to make room for its record.
+    for left in (32..=192).step_by(32) {
+        for site in [Site::Extending, Site::Published] {
+            let home = Home::with_queue(4 << 20);
+            let mut writer = home.appender();
+            let length = SPACE - left - 32 - writer.position().offset;
+            writer.append(TYPE, &vec![1; length as usize]).unwrap();
+            assert_eq!(writer.position().offset, SPACE - left);
+            drop(writer);
+            let readers = std::cell::RefCell::new(Vec::new());
+            let begin = || {
+                let mut reader = home.tailer_from(Start::Latest).unwrap();
+                assert!(reader.next().unwrap().is_none(), "{left} bytes left, at {site:?}");
+                readers.borrow_mut().push(reader);
+            };
+            let probe = At(site, begin);
+            let opened =
+                Appender::open_with(home.platform(), WriteOptions::default(), probe, NoSupply);
+            drop(opened.unwrap());
+            home.appender().append(TYPE, b"next").unwrap();
+            for reader in readers.borrow_mut().iter_mut() {
+                assert!(reader.next().unwrap().is_some());
+            }
+        }
     }
 }

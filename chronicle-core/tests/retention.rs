@@ -304,6 +304,10 @@ fn a_full_queue_refuses_to_roll_until_a_reader_has_moved_on() {
     };
     assert_eq!(refused, Error::QueueFull { capacity: 5 * SIZE });
     assert_eq!(segments(&home).len(), 5);
+    // That the next segment is there already makes no room in the queue.
+    appender.prepare_next().unwrap();
+    appender.append(TYPE, &payload(appended)).unwrap_err();
+    assert_eq!(appender.stats().refused_rolls, 2);
     assert_eq!(apply_retention(&home.platform(), |_| false).unwrap().removed, 0);
     appender.append(TYPE, &payload(appended)).unwrap_err();
     read(&mut slow, appended);

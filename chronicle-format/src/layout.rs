@@ -162,7 +162,7 @@ layouts! {
         EPOCH: u32 = 256,
         /// 1 while that writer leaves its half of the wake-up barrier to the sleepers.
         ASYMMETRIC_BARRIER: u32 = 260,
-        /// Monotonic time at which the writer began a claim or a roll; 0 when it is in neither.
+        /// Monotonic time at which the writer began a claim, or a roll for which no segment was at hand; 0 in neither.
         BUSY_SINCE_NS: u64 = 264,
         /// Allocated space of the open segment: segment id << 32 | pages of 4096 bytes.
         FRONTIER: u64 = 272,

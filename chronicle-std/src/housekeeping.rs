@@ -1,7 +1,7 @@
 //! The thread beside a writer: it prepares the next segment, unmaps the ones that the writer has left,
 //! and removes the ones that need not be kept.
 //!
-//! The writer never waits for it: it asks, and takes what is ready when it rolls. While the writer
+//! The writer never waits for it: it asks, and takes what is ready before it rolls. While the writer
 //! is busy the thread looks for work by itself, so that asking costs no system call; when nothing
 //! happens for a while it parks until it is asked.
 
@@ -183,10 +183,15 @@ impl Supply<Backend> for Housekeeping {
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<Backend>> {
         let running = self.0.as_ref()?;
         let prepared = running.shared.prepared.take(id.get());
-        if prepared.is_none() {
+        // The roll that follows hands a segment over; the other side has stored here last.
+        running.shared.retired.touch();
+        prepared
+    }
+
+    fn missed(&mut self) {
+        if let Some(running) = &self.0 {
             running.help();
         }
-        prepared
     }
 
     fn close(&mut self) {

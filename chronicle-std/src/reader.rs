@@ -289,7 +289,7 @@ impl QueueReader {
         self.tailer.can_be_woken()
     }
 
-    /// What the writer is doing; inside a claim or a roll for longer than `limit` is stalled.
+    /// What the writer is doing; inside a claim or the making of a segment for longer than `limit` is stalled.
     ///
     /// # Errors
     /// The system's.

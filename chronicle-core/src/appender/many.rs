@@ -76,6 +76,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.segment.seal_at(batch.end);
             self.probe.at(Site::Sealed);
         }
+        // What is to be done for the next segment is no reason to cut a batch.
+        let end = batch.end + record_size(self.short(payload.len())?);
+        if !batch.records.is_empty() && self.pass(end) && self.stage(batch, type_id, payload)? {
+            return Ok(());
+        }
         self.publish(batch)?;
         if self.stage(batch, type_id, payload)? {
             return Ok(());

@@ -103,6 +103,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// The most bytes that the queue's segments may take, if it has such a limit.
     #[must_use]
     pub fn capacity_bytes(&self) -> Option<u64> {
-        self.control.retention::<P::Error>().ok()?.capacity_bytes
+        self.capacity.ok().flatten()
     }
 }

@@ -132,9 +132,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             // No room: the next segment starts under the new epoch, which says the same but for what
             // is durable.
             self.noted_seq = 0;
-            return self.roll();
+            self.roll()?;
+            self.begun = true;
+            return Ok(());
         }
         self.write_own(TypeId::EPOCH, &payload)?;
+        self.begun = true;
         self.announce();
         Ok(())
     }

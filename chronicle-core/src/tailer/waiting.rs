@@ -191,7 +191,7 @@ impl<P: Platform> Tailer<P> {
         matches!(self.notify, Notify::Armed(_))
     }
 
-    /// What the writer is doing; inside a claim or a roll for longer than `limit` is stalled.
+    /// What the writer is doing; inside a claim or the making of a segment for longer than `limit` is stalled.
     ///
     /// # Errors
     /// The platform's.
