@@ -69,11 +69,12 @@ pub fn scan(bench: &Bench, results: &mut Results) {
 }
 
 pub fn rolls(bench: &Bench, results: &mut Results) {
-    let names = bench.wanted(["chronicle"], TABLES);
+    let names = bench.wanted([rolls::CHRONICLE, rolls::LINES], TABLES);
     say("rolls");
-    results.interleave("rolls", "one append", &names, bench.scale.runs, |_| {
+    results.interleave("rolls", "one append", &names, bench.scale.runs, |name| {
         let scratch = bench.scratch()?;
         let task = rolls::Task {
+            system: name.to_owned(),
             rate: ROLL_RATE,
             messages: ROLL_RATE * bench.scale.rolls_ms / 1000,
             directory: scratch.path().to_owned(),
