@@ -323,7 +323,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.check_epoch()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
         if self.ready.is_none() {
-            let prepared = prepare_segment_with(&self.platform, id, &self.probe)?;
+            let prepared =
+                prepare_segment_with(&self.platform, id, &self.probe, || Some(u64::MAX))?;
             // Looked at again: preparing takes its time, and a successor's index is not to be touched.
             self.check_epoch()?;
             self.ready = prepared.map(|prepared| self.next_of(prepared));

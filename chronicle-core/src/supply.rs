@@ -11,6 +11,8 @@ use crate::segment::{
     Geometry, Segment, open_segment, publish_segment, stage_segment, view_segment,
 };
 
+const PAGE: u64 = 4096;
+
 /// A segment that has its name, all of its space, and pages that are ready to be stored to, and that
 /// nobody has started.
 pub struct PreparedSegment<P: Platform> {
@@ -51,10 +53,12 @@ pub fn prepare_segment<P: Platform>(
     platform: &P,
     id: SegmentId,
 ) -> Result<Option<PreparedSegment<P>>, P> {
-    prepare_segment_with(platform, id, &NoProbe)
+    prepare_segment_with(platform, id, &NoProbe, || Some(u64::MAX))
 }
 
-/// As [`prepare_segment`], watched by `probe`.
+/// As [`prepare_segment`], watched by `probe`, and making pages ready in pieces, so that whoever needs the processor
+/// meanwhile gets it: `next_piece` is called before each, may take its time, and says how many bytes the piece has.
+/// Where it says `None`, the rest is left, and nothing is returned.
 ///
 /// # Errors
 /// As [`prepare_segment`].
@@ -62,6 +66,7 @@ pub fn prepare_segment_with<P: Platform>(
     platform: &P,
     id: SegmentId,
     probe: &impl Probe,
+    mut next_piece: impl FnMut() -> Option<u64>,
 ) -> Result<Option<PreparedSegment<P>>, P> {
     let geometry = Geometry::of(&view_control(platform)?);
     let size = geometry.size.bytes();
@@ -91,7 +96,13 @@ pub fn prepare_segment_with<P: Platform>(
         Err(error) => return Err(error),
     };
     probe.at(Site::Named);
-    storage.prefault(&segment.region, 0..size);
+    let mut ready = 0;
+    while ready < size {
+        let Some(piece) = next_piece() else { return Ok(None) };
+        let end = ready.saturating_add(piece.max(PAGE)).min(size);
+        storage.prefault(&segment.region, ready..end);
+        ready = end;
+    }
     // The segment is what counts: without space for an index it has none.
     let index = open_or_make_index(platform, &segment, &geometry, Foreign::Keep);
     probe.at(Site::Prepared);
@@ -103,7 +114,10 @@ pub trait Supply<P: Platform> {
     /// Whether there is any use in asking.
     const SUPPLIES: bool = true;
 
-    /// The writer will need this segment soon.
+    /// The writer has begun to write to a segment that is large enough for it to ask for the next one later.
+    fn begun(&mut self) {}
+
+    /// The writer will need this segment soon: it is a quarter through the one before.
     fn want(&mut self, id: SegmentId);
 
     /// The segment, if it is ready. What was prepared for another id is not for this one. Called on the last page

@@ -64,7 +64,7 @@ fn the_writer_whose_helper_dies() {
         let platform = platform(&queue);
         let probe = DieAt::new(&site, passes);
         for id in wants {
-            drop(prepare_segment_with(&platform, id, &probe).unwrap());
+            drop(prepare_segment_with(&platform, id, &probe, || Some(1 << 14)).unwrap());
         }
     });
     let mut acknowledged = std::io::stdout().lock();

@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use chronicle_core::{
     Appender, NoProbe, NoSupply, PreparedSegment, SegmentId, Site, Supply, WriteOptions,
-    prepare_segment,
+    prepare_segment, prepare_segment_with,
 };
 use chronicle_platform_linux::LinuxPlatform;
 use support::probes::At;
@@ -67,6 +67,46 @@ fn a_segment_that_the_writer_made_first_is_left_alone() {
 }
 
 #[test]
+fn what_is_prepared_in_pieces_may_be_left_in_the_middle() {
+    let home = Home::with_queue(SIZE);
+    let mut appender = home.appender();
+    let id = SegmentId::new(1).unwrap();
+    let prepare = |pieces: usize| {
+        let mut left = vec![5000; pieces];
+        prepare_segment_with(&home.platform(), id, &NoProbe, || left.pop()).unwrap()
+    };
+    assert!(prepare(3).is_none());
+    assert!(prepare(0).is_none());
+    assert!(prepare(14).is_some(), "what is there is gone on with");
+    assert!(prepare(2).is_none());
+    let before = inode(&home, 1).unwrap();
+    let count = fill_up_to(&mut appender, 2);
+    assert_eq!(inode(&home, 1).unwrap(), before, "the writer uses what is there");
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn who_prepares_is_told_when_a_segment_that_takes_long_is_begun() {
+    let home = Home::with_queue(8 << 20);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    for begun in 1..4 {
+        for _ in 0..10 {
+            appender.append(TYPE, &[1; 1000]).unwrap();
+        }
+        assert_eq!(shelves.0.borrow().begun, begun);
+        while shelves.0.borrow().wanted.len() < begun {
+            appender.append(TYPE, &[1; 1000]).unwrap();
+        }
+        let asked_at = appender.position().offset;
+        assert!((2 << 20..(2 << 20) + 2048).contains(&asked_at), "{asked_at}");
+        fill_up_to(&mut appender, begun as u32);
+    }
+}
+
+#[test]
 fn prepare_next_makes_the_roll_use_what_is_there() {
     let home = Home::with_queue(SIZE);
     let mut appender = home.appender();
@@ -84,6 +124,7 @@ fn prepare_next_makes_the_roll_use_what_is_there() {
 /// What a supply was asked for, and what it has.
 #[derive(Default)]
 struct Shelf {
+    begun: usize,
     wanted: Vec<u32>,
     ready: Option<PreparedSegment<LinuxPlatform>>,
     taken: Vec<u32>,
@@ -93,6 +134,10 @@ struct Shelf {
 struct Shelves(Rc<RefCell<Shelf>>);
 
 impl Supply<LinuxPlatform> for Shelves {
+    fn begun(&mut self) {
+        self.0.borrow_mut().begun += 1;
+    }
+
     fn want(&mut self, id: SegmentId) {
         self.0.borrow_mut().wanted.push(id.get());
     }

@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use chronicle_core::{
-    HoldingReader, Leftovers, PreparedSegment, ReaderPolicy, Remover, RetiredSegment, SegmentId,
-    Supply, prepare_segment,
+    HoldingReader, Leftovers, NoProbe, PreparedSegment, ReaderPolicy, Remover, RetiredSegment,
+    SegmentId, Supply, prepare_segment_with,
 };
 use chronicle_sync::handoff::Handoff;
 
@@ -30,6 +30,14 @@ const LOOK: Duration = Duration::from_micros(500);
 const SLICE: Duration = Duration::from_secs(1);
 /// How long it leaves a segment alone that it could not prepare; a full disk may have space then.
 const RETRY: Duration = Duration::from_millis(100);
+/// So many bytes are made ready between two pauses: some 20 us.
+const PIECE: u64 = 64 << 10;
+/// And so many where there is no time for pauses.
+const PIECE_IN_A_HURRY: u64 = 128 << 20;
+/// No pause is longer, whatever a piece has taken.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+/// A writer that takes so long for the first quarter of a segment leaves time for pauses while the next one is prepared.
+const UNHURRIED: Duration = Duration::from_millis(150);
 /// After a roll, old segments are looked at once this much time has gone by since the last look.
 const RETENTION: Duration = Duration::from_millis(20);
 /// How often, while it removes segments, it looks what the writer wants. A writer that rolls more often
@@ -52,6 +60,8 @@ const FULL: u32 = 0;
 /// What writer and thread share.
 struct Shared {
     prepared: Handoff<PreparedSegment<Backend>>,
+    /// How long the writer has taken for a quarter of the segment that it is in. Neither side waits for the other here.
+    quarter: Mutex<Duration>,
     retired: Handoff<RetiredSegment<Backend>>,
     /// Where segments that the writer has left are kept open until they were synced.
     syncer: OnceLock<SharedSyncer>,
@@ -82,6 +92,8 @@ struct Running {
     shared: Arc<Shared>,
     platform: Backend,
     thread: Option<JoinHandle<()>>,
+    /// When the writer has begun to write to the segment that it is in.
+    begun: Option<Instant>,
 }
 
 impl Housekeeping {
@@ -94,6 +106,7 @@ impl Housekeeping {
     pub(crate) fn start(path: &Path) -> Result<Self, QueueError> {
         let shared = Arc::new(Shared {
             prepared: Handoff::new(),
+            quarter: Mutex::new(Duration::ZERO),
             retired: Handoff::new(),
             syncer: OnceLock::new(),
             full: Handoff::new(),
@@ -120,7 +133,7 @@ impl Housekeeping {
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         let platform = backend::open(path)?;
-        Ok(Self(Some(Running { shared, platform, thread: Some(thread) })))
+        Ok(Self(Some(Running { shared, platform, thread: Some(thread), begun: None })))
     }
 
     /// To be told when the writer has opened.
@@ -170,8 +183,17 @@ impl Running {
 }
 
 impl Supply<Backend> for Housekeeping {
+    fn begun(&mut self) {
+        if let Some(running) = &mut self.0 {
+            running.begun = Some(Instant::now());
+        }
+    }
+
     fn want(&mut self, id: SegmentId) {
         let Some(running) = &self.0 else { return };
+        if let Ok(mut quarter) = running.shared.quarter.try_lock() {
+            *quarter = running.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        }
         let stale = running.shared.prepared.want(id.get());
         running.ring();
         // Unmapped where there is time for it.
@@ -389,13 +411,14 @@ fn prepare_wanted(
 /// Prepares a segment; the writer makes it itself if this fails, and says why if it cannot.
 fn prepare(shared: &Shared, platform: &Backend, tag: u32) -> Prepared {
     let Ok(id) = SegmentId::new(tag.into()) else { return Prepared::Done };
-    match prepare_segment(platform, id) {
+    let mut pace = Pace::new(*shared.quarter.lock().unwrap_or_else(PoisonError::into_inner));
+    match prepare_segment_with(platform, id, &NoProbe, || pace.next_piece(&shared.stop)) {
         Ok(Some(segment)) => {
             // Given back if the writer was faster: then it uses the file by a mapping of its own.
             drop(shared.prepared.put(tag, segment));
             Prepared::Done
         }
-        // The writer was faster still.
+        // The writer was faster still, or closes.
         Ok(None) => Prepared::Done,
         Err(_) => Prepared::Failed,
     }
@@ -408,4 +431,74 @@ enum Prepared {
     Done,
     /// It may work after a while.
     Failed,
+}
+
+/// Half of the time for whoever else needs the processor: where there are no more processors than threads that spin, a
+/// scheduler would take one from the writer or from a reader for milliseconds.
+struct Pace {
+    /// How long this may still pause.
+    time: Duration,
+    /// Since when there has been work; not before the first piece.
+    resumed: Option<Instant>,
+}
+
+impl Pace {
+    /// For a writer that has taken so long for a quarter of a segment, and has three more to go.
+    fn new(quarter: Duration) -> Self {
+        let time = if quarter >= UNHURRIED { quarter } else { Duration::ZERO };
+        Self { time, resumed: None }
+    }
+
+    /// Pauses for as long as the last piece took, if there is time for it. Says how large the next one is, unless the
+    /// writer closes.
+    fn next_piece(&mut self, stop: &OnceLock<()>) -> Option<u64> {
+        let worked = self.resumed.map_or(Duration::ZERO, |since| since.elapsed());
+        let pause = worked.min(LONGEST_PAUSE);
+        let mut piece = PIECE_IN_A_HURRY;
+        if let Some(left) = self.time.checked_sub(pause).filter(|left| !left.is_zero()) {
+            self.time = left;
+            thread::sleep(pause);
+            piece = PIECE;
+        }
+        self.resumed = Some(Instant::now());
+        stop.get().is_none().then_some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_writer_in_a_hurry_is_not_kept_waiting() {
+        let mut pace = Pace::new(UNHURRIED / 2);
+        let stop = OnceLock::new();
+        assert_eq!(pace.next_piece(&stop), Some(PIECE_IN_A_HURRY));
+        thread::sleep(LONGEST_PAUSE);
+        let since = Instant::now();
+        assert_eq!(pace.next_piece(&stop), Some(PIECE_IN_A_HURRY));
+        assert!(since.elapsed() < LONGEST_PAUSE, "{:?}", since.elapsed());
+    }
+
+    #[test]
+    fn there_are_pauses_for_a_quarter_of_the_time_and_none_is_long() {
+        let mut pace = Pace::new(UNHURRIED);
+        let stop = OnceLock::new();
+        let mut pieces = 0;
+        while pace.next_piece(&stop).unwrap() == PIECE {
+            // As if a piece had taken longer than any.
+            pace.resumed = pace.resumed.and_then(|since| since.checked_sub(LONGEST_PAUSE * 3));
+            pieces += 1;
+        }
+        assert_eq!(pieces, UNHURRIED.as_millis() / LONGEST_PAUSE.as_millis());
+    }
+
+    #[test]
+    fn a_writer_that_closes_waits_for_one_piece() {
+        let stop = OnceLock::from(());
+        assert_eq!(Pace::new(UNHURRIED).next_piece(&stop), None);
+        assert_eq!(Pace::new(Duration::ZERO).next_piece(&stop), None);
+    }
 }

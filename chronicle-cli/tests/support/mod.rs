@@ -224,6 +224,19 @@ pub(crate) fn snapshot(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
+/// The same once it stays as it is: threads beside writers in this process count what they have looked at.
+pub(crate) fn settled(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut before = snapshot(directory);
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        let now = snapshot(directory);
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
 /// Puts bytes into a file.
 pub(crate) fn patch(file: &Path, offset: u64, bytes: &[u8]) {
     fs::OpenOptions::new().write(true).open(file).unwrap().write_all_at(bytes, offset).unwrap();

@@ -19,6 +19,8 @@ const SMALL_SEGMENT: u64 = 4 << 20;
 /// none pays for all. What it does not get to is left to the roll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
+    /// Says that it has begun, for whoever wants to know how much time there is.
+    Begin,
     /// Asks for it, from [`mark`](Appender::mark) on.
     Ask,
     /// Touches what the roll stores to here, on the last page.
@@ -78,6 +80,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             return;
         };
         self.ahead = match self.ahead {
+            Ahead::Begin => {
+                self.supply.begun();
+                Ahead::Ask
+            }
             Ahead::Ask => {
                 self.supply.want(next);
                 Ahead::Touch
@@ -99,8 +105,11 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     /// What is to be done first in a segment that is entered.
     pub(super) fn first_task(&self) -> Ahead {
-        let asks = S::SUPPLIES && self.geometry.size.bytes() >= TINY_SEGMENT;
-        if asks { Ahead::Ask } else { Ahead::Touch }
+        match self.geometry.size.bytes() {
+            size if !S::SUPPLIES || size < TINY_SEGMENT => Ahead::Touch,
+            size if size <= SMALL_SEGMENT => Ahead::Ask,
+            _ => Ahead::Begin,
+        }
     }
 
     /// How far the writer gets before it asks for the next segment: early enough that it is ready
@@ -113,9 +122,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// From where on the writer does what is next to be done for the next segment.
     fn begin_of_task(&self) -> u64 {
         match self.ahead {
+            Ahead::Begin | Ahead::Take => 0,
             Ahead::Ask => self.mark(),
             Ahead::Touch => self.geometry.size.bytes() - PAGE,
-            Ahead::Take => 0,
             Ahead::Nothing => u64::MAX,
         }
     }
