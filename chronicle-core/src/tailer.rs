@@ -78,6 +78,13 @@ pub struct Tailer<P: Platform> {
     pub(crate) platform: P,
 }
 
+/// What lies where the next record is expected, if that is not an ordinary record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rare {
+    Empty,
+    Other,
+}
+
 /// Records that a reader stepped over without giving them out.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Passed {
@@ -243,37 +250,47 @@ impl<P: Platform> Tailer<P> {
         reason = "the view borrows the reader: no iterator can"
     )]
     pub fn next(&mut self) -> Result<Option<MessageView<'_>>, P> {
-        let Some(record) = self.step_to_next()? else { return Ok(None) };
+        // What the rare case gives is taken apart here, so that an ordinary record never leaves the registers.
+        let record = match self.step_over_ordinary() {
+            Ok(record) => record,
+            Err(rare) => match self.step_otherwise(rare)? {
+                Some(record) => record,
+                None => return Ok(None),
+            },
+        };
         self.last_read = Some(LastRead::of(&record));
         let payload = record.payload(&self.segment.region);
         Ok(payload.map(|payload| MessageView::new(record.header(), payload)))
     }
 
-    /// Steps over the next record that is given out, which is verified.
+    /// Steps over the next record, which is verified, if it needs nothing beyond what every record needs, as nearly all
+    /// do. The code is small enough to become a part of the caller's.
     #[inline(always)]
-    fn step_to_next(&mut self) -> Result<Option<Record>, P> {
-        let has_more = match record::look(&self.segment.region, self.offset) {
-            Slot::Record(record) if self.step_over_ordinary(&record) => return Ok(Some(record)),
-            Slot::Empty => self.leave_empty_slot()?,
-            Slot::Record(_) | Slot::TooLong { .. } => true,
-        };
-        if has_more { self.step_to_any() } else { Ok(None) }
+    fn step_over_ordinary(&mut self) -> core::result::Result<Record, Rare> {
+        match record::look(&self.segment.region, self.offset) {
+            Slot::Record(record) if self.is_ordinary(&record) => {
+                // Less than the limit.
+                self.seq += 1;
+                self.offset = record.end();
+                Ok(record)
+            }
+            Slot::Empty => Err(Rare::Empty),
+            Slot::Record(_) | Slot::TooLong { .. } => Err(Rare::Other),
+        }
     }
 
-    /// Steps over a record that needs nothing beyond what every record needs, as nearly all do; `false`
-    /// and nothing done for another one. Its code is small enough to become a part of the caller's.
     #[inline(always)]
-    fn step_over_ordinary(&mut self, record: &Record) -> bool {
-        let is_ordinary = follows_simply(record.header(), self.seq, self.epoch)
+    fn is_ordinary(&self, record: &Record) -> bool {
+        follows_simply(record.header(), self.seq, self.epoch)
             && self.seq >= self.first_wanted
             && self.seq < self.limit
-            && is_intact(&self.segment.region, self.sealing, record);
-        if is_ordinary {
-            // Less than the limit.
-            self.seq += 1;
-            self.offset = record.end();
-        }
-        is_ordinary
+            && is_intact(&self.segment.region, self.sealing, record)
+    }
+
+    /// Steps over the next record that is given out, where what lies there is not an ordinary one.
+    #[inline(always)]
+    fn step_otherwise(&mut self, rare: Rare) -> Result<Option<Record>, P> {
+        if rare == Rare::Empty && !self.leave_empty_slot()? { Ok(None) } else { self.step_to_any() }
     }
 
     /// Steps over the next record that is given out, whatever lies before it.

@@ -103,7 +103,10 @@ pub(crate) fn step<R: Region>(
 /// Whether a record's checksum is right, where there are checksums.
 #[inline(always)]
 pub(crate) fn is_intact<R: Region>(region: &R, sealing: Sealing, record: &Record) -> bool {
-    sealing.is_none_or(|(checksum, seed)| record.is_intact(region, checksum, seed))
+    match sealing {
+        Some((checksum, seed)) => record.is_intact(region, checksum, seed),
+        None => true,
+    }
 }
 
 /// Whether [`step`] would find an intact record with this header to be a user's, and what it moves no

@@ -61,37 +61,51 @@ impl Checksum {
     }
 
     /// The checksum of a record, equal to [`RecordHeader::crc`].
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn record(self, seed: CrcState, header: &RecordHeader, payload: &[u8]) -> u32 {
+        // By value from here on: what others are called with by reference does not stay in registers.
+        let [first, second, third] = header_words(header);
         match self.0 {
-            Kind::Table => header.crc(seed, payload),
             #[cfg(target_arch = "x86_64")]
-            Kind::X86 => {
-                let header = header_words(header, payload.len() as u64);
-                let (words, rest) = payload.as_chunks();
-                // SAFETY: `detect` makes this kind only where CPUID reports the instructions.
-                !unsafe { x86::plain(seed.register(), header, words, rest) }
-            }
-            #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
-            Kind::Arm => {
-                let header = header_words(header, payload.len() as u64).into_iter();
-                let (words, rest) = payload.as_chunks::<8>();
-                let words = words.iter().map(|word| u64::from_le_bytes(*word));
-                self.words(seed, header.chain(words), rest).finish()
-            }
+            // SAFETY: `detect` makes this kind only where CPUID reports the instructions.
+            Kind::X86 => !unsafe { x86::plain(seed.register(), first, second, third, payload) },
+            _ => self.record_one_by_one(seed, first, second, third, payload),
         }
+    }
+
+    #[cfg_attr(target_arch = "x86_64", cold)]
+    #[inline(never)]
+    fn record_one_by_one(
+        self,
+        seed: CrcState,
+        first: u64,
+        second: u64,
+        third: u64,
+        payload: &[u8],
+    ) -> u32 {
+        let header = [length_word(payload.len() as u64), first, second, third];
+        let header = self.update(seed, header.map(u64::to_le_bytes).as_flattened());
+        self.update(header, payload).finish()
     }
 
     /// Goes on over `bytes`, as [`CrcState::update`] does.
     #[inline]
     #[must_use]
     pub fn update(self, state: CrcState, bytes: &[u8]) -> CrcState {
-        if self == Self::portable() {
-            return state.update(bytes);
+        match self.0 {
+            Kind::Table => state.update(bytes),
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86 => {
+                // SAFETY: as in `record`.
+                CrcState::from_register(unsafe { x86::update(state.register(), bytes) })
+            }
+            #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
+            Kind::Arm => {
+                let (words, rest) = bytes.as_chunks::<8>();
+                self.words(state, words.iter().map(|word| u64::from_le_bytes(*word)), rest)
+            }
         }
-        let (words, rest) = bytes.as_chunks::<8>();
-        self.words(state, words.iter().map(|word| u64::from_le_bytes(*word)), rest)
     }
 
     /// The checksum of a reader's position, equal to [`ReaderSlot::crc`].
@@ -99,31 +113,36 @@ impl Checksum {
     #[must_use]
     pub(crate) fn reader_slot(self, words: &[u64; ReaderSlot::WORDS]) -> u32 {
         let [whole @ .., last] = words;
-        let last = (*last as u32).to_le_bytes();
-        self.words(CrcState::NEW, whole.iter().copied(), &last).finish()
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86 => {
+                let new = CrcState::NEW.register();
+                // SAFETY: as in `record`.
+                !unsafe { x86::update_words(new, whole, *last as u32) }
+            }
+            _ => {
+                let last = (*last as u32).to_le_bytes();
+                self.words(CrcState::NEW, whole.iter().copied(), &last).finish()
+            }
+        }
     }
 
-    /// Goes on over words and the bytes behind them.
+    /// Goes on over words and the bytes behind them, one after the other.
     #[inline(always)]
     fn words(self, state: CrcState, words: impl Iterator<Item = u64>, rest: &[u8]) -> CrcState {
         match self.0 {
-            Kind::Table => by_table(state, words, rest),
-            #[cfg(target_arch = "x86_64")]
-            Kind::X86 => {
-                // SAFETY: `detect` makes this kind only where CPUID reports the instructions.
-                CrcState::from_register(unsafe { x86::words(state.register(), words, rest) })
-            }
             #[cfg(all(target_arch = "aarch64", target_feature = "crc"))]
             Kind::Arm => {
                 // SAFETY: the build assumes the instruction, see the `cfg` on this kind.
                 CrcState::from_register(unsafe { arm(state.register(), words, rest) })
             }
+            _ => by_table(state, words, rest),
         }
     }
 
     /// The checksum of a record whose payload, of so many bytes, is in words that other processes may
     /// store to; the last word may hold more than the payload. Each is looked at once.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(crate) fn shared_record(
         self,
@@ -132,18 +151,45 @@ impl Checksum {
         length: u32,
         payload: &[AtomicU64],
     ) -> u32 {
-        let (whole, rest) = (length as usize / 8, length as usize % 8);
-        let (words, last) = payload.split_at_checked(whole).unwrap_or((payload, &[]));
-        let last = last.first().map_or(0, load).to_le_bytes();
-        let rest = last.get(..rest).unwrap_or_default();
-        let header = header_words(header, length.into());
+        // By value from here on: what others are called with by reference does not stay in registers.
+        let [first, second, third] = header_words(header);
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as in `record`.
-            Kind::X86 => !unsafe { x86::shared(seed.register(), header, words, rest) },
-            _ => self.words(seed, header.into_iter().chain(words.iter().map(load)), rest).finish(),
+            Kind::X86 => {
+                // SAFETY: as in `record`.
+                !unsafe { x86::shared(seed.register(), [first, second, third], payload, length) }
+            }
+            _ => self.shared_one_by_one(seed, first, second, third, payload, length),
         }
     }
+
+    #[cfg_attr(target_arch = "x86_64", cold)]
+    #[inline(never)]
+    fn shared_one_by_one(
+        self,
+        seed: CrcState,
+        first: u64,
+        second: u64,
+        third: u64,
+        payload: &[AtomicU64],
+        length: u32,
+    ) -> u32 {
+        let (words, last, count) = split(payload, length);
+        let last = last.to_le_bytes();
+        let words = [length_word(length.into()), first, second, third]
+            .into_iter()
+            .chain(words.iter().map(load));
+        self.words(seed, words, last.get(..count).unwrap_or_default()).finish()
+    }
+}
+
+/// The whole words of a payload of `length` bytes, the word behind them, and how many of its bytes belong to it. The
+/// words may be more.
+#[inline(always)]
+fn split(payload: &[AtomicU64], length: u32) -> (&[AtomicU64], u64, usize) {
+    let (whole, count) = (length as usize / 8, length as usize % 8);
+    let (words, last) = payload.split_at_checked(whole).unwrap_or((payload, &[]));
+    (words, last.first().map_or(0, load), count)
 }
 
 /// A word of a payload that others may store to, as it is on the medium.
@@ -152,19 +198,22 @@ fn load(word: &AtomicU64) -> u64 {
     u64::from_le(word.load(Ordering::Relaxed))
 }
 
-/// The header as its checksum sees it, as words: the checksum's own half of the first one is zero.
+/// The word in front of the header's others, as the checksum sees it.
 #[inline(always)]
-fn header_words(header: &RecordHeader, length: u64) -> [u64; 4] {
+fn length_word(length: u64) -> u64 {
+    if seeded(Mutant::ChecksumWithoutLength) { 1 } else { length + 1 }
+}
+
+/// The header's others, as the checksum sees them. Its own half of the first word counts as zero.
+#[inline(always)]
+fn header_words(header: &RecordHeader) -> [u64; 3] {
     let [mut first, mut second, third] = header.words();
-    let mut length_plus_one = length + 1;
-    if seeded(Mutant::ChecksumWithoutLength) {
-        length_plus_one = 1;
-    } else if seeded(Mutant::ChecksumWithoutSeq) {
+    if seeded(Mutant::ChecksumWithoutSeq) {
         second = 0;
     } else if seeded(Mutant::ChecksumWithoutEpoch) {
         first = u64::from(first as u32);
     }
-    [length_plus_one, first, second, third]
+    [first, second, third]
 }
 
 #[inline(never)]
@@ -217,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_checksum_goes_on_over_any_bytes_as_that_of_the_format_does() {
-        let bytes: [u8; 67] = core::array::from_fn(|i| (i * 37 + 1) as u8);
+        let bytes: [u8; 1500] = core::array::from_fn(|i| (i * 37 + 1) as u8);
         for checksum in [Checksum::portable(), Checksum::detect()] {
             for cut in 0..=bytes.len() {
                 let (first, second) = bytes.split_at(cut);

@@ -125,7 +125,7 @@ impl Record {
     /// Whether the stored checksum is the one of the bytes.
     ///
     /// Makes no slice of them: they may be those of a hostile process.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn is_intact<R: Region>(&self, segment: &R, checksum: Checksum, seed: CrcState) -> bool {
         self.payload_words(segment).is_some_and(|words| {

@@ -20,7 +20,11 @@ impl<P: Platform> Tailer<P> {
     /// Those of [`next`](Self::next); [`Error::BufferTooSmall`], after which the reader is where it
     /// was, and [`next_length`](Self::next_length) tells the size.
     pub fn next_copied<'b>(&mut self, buffer: &'b mut [u8]) -> Result<Option<MessageView<'b>>, P> {
-        let Some(record) = self.step_to_next()? else { return Ok(None) };
+        let next = match self.step_over_ordinary() {
+            Ok(record) => Some(record),
+            Err(rare) => self.step_otherwise(rare)?,
+        };
+        let Some(record) = next else { return Ok(None) };
         let header = *record.header();
         let fits = buffer.len() >= record.length() as usize;
         let copy = record.copy_payload(&self.segment.region, buffer);

@@ -22,6 +22,7 @@ const UNSAFE: &[&str] = &[
     "chronicle-platform-macos/src/storage.rs",
     "chronicle-platform-static/src/slots.rs",
     "chronicle-sync/src/checksum.rs",
+    "chronicle-sync/src/checksum/x86.rs",
     "chronicle-sync/src/cursor.rs",
     "chronicle-sync/src/exactly.rs",
     "chronicle-sync/src/handoff.rs",
