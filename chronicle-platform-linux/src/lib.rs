@@ -26,6 +26,7 @@ mod park;
 mod platform;
 mod region;
 mod rescue;
+mod space;
 mod storage;
 mod watch;
 

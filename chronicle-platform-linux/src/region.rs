@@ -2,7 +2,7 @@
 //!
 //! Unsafe lives here because a mapping is raw memory that the kernel is asked for and given back.
 
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
 use core::ops::Range;
 use core::ptr::{NonNull, null_mut};
 
@@ -10,10 +10,21 @@ use chronicle_sync::{Region, RegionMut};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::fstat;
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, msync, munmap};
+use rustix::mm::{
+    Advice, MapFlags, MsyncFlags, ProtFlags, madvise, mmap, mmap_anonymous, msync, munmap,
+};
 use rustix::param::page_size;
 
 use crate::error::{Call, LinuxError};
+use crate::space::is_in_memory;
+
+/// Bytes that the processor maps with one entry, if the kernel has them in one piece and they lie at a multiple of
+/// that in the file and in memory: on x86-64, and on aarch64 with small pages of 4 KiB. Where it is another number,
+/// large pages are not made.
+pub(crate) const LARGE_PAGE: u64 = 2 << 20;
+
+/// `MADV_COLLAPSE`, since Linux 6.1 (madvise(2), asm-generic/mman-common.h).
+const COLLAPSE: c_int = 25;
 
 /// An object mapped for reading: a store to it is a fault.
 #[derive(Debug)]
@@ -69,6 +80,20 @@ impl LinuxMap {
         Ok(Self { mapping, file })
     }
 
+    /// Whether the file is in tmpfs. Not known of files that are smaller than a large page.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.mapping.is_in_memory
+    }
+
+    /// Makes one large page of a range of that size, which begins at a multiple of it; whether that was done. For other
+    /// processes nothing changes but the time that their accesses take.
+    pub(crate) fn make_large(&self, range: Range<u64>) -> bool {
+        let range = self.clamp(range);
+        // Where there is no page at all the kernel refuses.
+        self.mapping.advise(range.start..range.start + 1, Advice::LinuxPopulateWrite);
+        self.mapping.collapse(range)
+    }
+
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -91,6 +116,10 @@ impl LinuxMap {
     /// whether it is dirty: each sync would write its rest, zeros, once more.
     pub(crate) fn populate(&self, range: Range<u64>) {
         let range = self.clamp(range);
+        if self.is_in_memory() {
+            // Nothing is read ahead, and advice for a part of a large page would take it apart.
+            return self.mapping.advise(range, Advice::LinuxPopulateWrite);
+        }
         for advice in [Advice::Random, Advice::LinuxPopulateWrite, Advice::Normal] {
             self.mapping.advise(range.clone(), advice);
         }
@@ -135,6 +164,8 @@ unsafe impl RegionMut for LinuxMap {}
 struct Mapping {
     base: NonNull<u8>,
     size: usize,
+    /// The file is in tmpfs, and no smaller than a large page.
+    is_in_memory: bool,
 }
 
 // SAFETY: a mapping belongs to the process and not to a thread, and nothing here depends on which
@@ -144,6 +175,42 @@ unsafe impl Send for Mapping {}
 // SAFETY: through a shared reference one gets the address and the size, which do not change, and
 // advice, which the kernel serialises. What may be done with the bytes is up to `Region`.
 unsafe impl Sync for Mapping {}
+
+/// Addresses where a mapping of some size can begin at a multiple of a large page, kept free by a mapping of nothing.
+struct Place {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Place {
+    /// `None` if there are none: then the mapping goes wherever it can.
+    fn new(size: usize) -> Option<Self> {
+        let length =
+            size.checked_next_multiple_of(page_size())?.checked_add(LARGE_PAGE as usize)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: the kernel takes addresses that nothing uses.
+        let start = unsafe { mmap_anonymous(null_mut(), length, ProtFlags::empty(), flags) };
+        start.ok().map(|start| Self { start, length })
+    }
+
+    fn aligned(&self) -> *mut c_void {
+        let before = self.start.addr().next_multiple_of(LARGE_PAGE as usize) - self.start.addr();
+        self.start.wrapping_byte_add(before)
+    }
+
+    /// Gives back what is around the `size` bytes from `aligned` on, where a mapping was made. If that failed, nobody knows
+    /// whether these addresses are still kept free, so they are left alone.
+    fn leave(self, size: usize) {
+        let end = self.aligned().wrapping_byte_add(size.next_multiple_of(page_size()));
+        let whole_end = self.start.wrapping_byte_add(self.length);
+        for (from, to) in [(self.start, self.aligned()), (end, whole_end)] {
+            if from < to {
+                // SAFETY: the addresses are this value's, and nothing was mapped over them.
+                let _ = unsafe { munmap(from, to.addr() - from.addr()) };
+            }
+        }
+    }
+}
 
 /// Has the alignment that a region promises, for an address where nothing is.
 #[repr(align(64))]
@@ -159,16 +226,33 @@ impl Mapping {
         }
         if size == 0 {
             // mmap(2) refuses a length of 0.
-            return Ok(Self { base: NonNull::<Aligned>::dangling().cast(), size });
+            let base = NonNull::<Aligned>::dangling().cast();
+            return Ok(Self { base, size, is_in_memory: false });
         }
-        let map = || {
-            // SAFETY: without an address of the caller's and without MAP_FIXED the kernel takes
-            // addresses that nothing uses.
-            unsafe { mmap(null_mut(), size, protection, MapFlags::SHARED, file, 0) }
+        let is_in_memory = size as u64 >= LARGE_PAGE && is_in_memory(file);
+        let map = |place: Option<&Place>| {
+            let (at, fixed) = match place {
+                Some(place) => (place.aligned(), MapFlags::FIXED),
+                None => (null_mut(), MapFlags::empty()),
+            };
+            // SAFETY: without an address of the caller's the kernel takes addresses that nothing uses, and a `Place` has
+            // so many from `aligned` on that nothing else uses.
+            unsafe { mmap(at, size, protection, MapFlags::SHARED | fixed, file, 0) }
         };
-        let address = Call::Map.make(map)?;
-        let base = NonNull::new(address.cast()).ok_or(Call::Map.failed(Errno::FAULT))?;
-        Ok(Self { base, size })
+        let place = if is_in_memory { Place::new(size) } else { None };
+        let address = Call::Map.make(|| map(place.as_ref()));
+        if let Some(place) = place {
+            place.leave(size);
+        }
+        let base = NonNull::new(address?.cast()).ok_or(Call::Map.failed(Errno::FAULT))?;
+        Ok(Self { base, size, is_in_memory })
+    }
+
+    /// Makes a large page of each part of the range that can be one (madvise(2), `MADV_COLLAPSE`); whether all are.
+    fn collapse(&self, range: Range<usize>) -> bool {
+        let Some((address, length)) = self.pages(range) else { return false };
+        // SAFETY: the pages are this mapping's, and keep their contents.
+        unsafe { libc::madvise(address, length, COLLAPSE) == 0 }
     }
 
     /// Gives advice about the pages that hold a range inside the mapping; errors are ignored.

@@ -14,8 +14,8 @@ use chronicle_sync::{
 use heapless::String;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, fallocate, fchmod,
-    fdatasync, fstat, fsync, ftruncate, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, Stat, fchmod, fdatasync, fstat, fsync,
+    ftruncate, linkat, mkdirat, openat, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, fcntl_dupfd_cloexec, pread};
 
@@ -26,6 +26,7 @@ use crate::lock::{
 use crate::platform::random;
 use crate::region::{LinuxMap, LinuxView};
 use crate::rescue::rescue;
+use crate::space::provide;
 
 /// How often something is tried again that another process got in the way of. The kernel hands the directory
 /// from who makes a file to who waits to read it, so one that sweeps without end gets in the way every other
@@ -124,9 +125,8 @@ impl Storage for LinuxStorage {
         let (temporary, file) = Temporary::create(directory, &name.file)?;
         Call::Chmod.make(|| fchmod(&file, mode(object, stage.group_readable)))?;
         Call::Truncate.make(|| ftruncate(&file, stage.length))?;
-        // Before there is a mapping: a store to a page for which there is no space is a SIGBUS.
-        allocate(file.as_fd(), 0..stage.reserved)?;
         let map = LinuxMap::new(file, stage.length)?;
+        provide(&map, 0..stage.reserved)?;
         Ok(LinuxStaged { temporary, object: name.file, map })
     }
 
@@ -216,7 +216,7 @@ impl Storage for LinuxStorage {
         if range.end > map.size() as u64 {
             return Err(Call::Allocate.failed(Errno::INVAL));
         }
-        allocate(map.file(), range)
+        provide(map, range)
     }
 
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {
@@ -482,30 +482,6 @@ fn mode(object: &Object, group_readable: bool) -> Mode {
         Object::Notify | Object::Reader(_) => OWNER | Mode::RGRP | Mode::WGRP,
         _ => OWNER | Mode::RGRP,
     }
-}
-
-/// Provides space (`fallocate(2)`); what has some keeps its bytes.
-fn allocate(file: BorrowedFd<'_>, range: Range<u64>) -> Result<(), LinuxError> {
-    // tmpfs undoes a call that a signal interrupts (`shmem_fallocate` in Linux), so a timer's
-    // signals could interrupt a large one forever: it is continued in ever smaller pieces.
-    const INTERRUPTIONS: u32 = 100;
-    const SMALLEST: u64 = 64 << 10;
-
-    let mut at = range.start;
-    let mut piece = range.end.saturating_sub(at);
-    let mut interrupted = 0;
-    while at < range.end {
-        let length = piece.min(range.end - at);
-        match fallocate(file, FallocateFlags::empty(), at, length) {
-            Ok(()) => at += length,
-            Err(Errno::INTR) if interrupted < INTERRUPTIONS => {
-                interrupted += 1;
-                piece = (length / 2).max(SMALLEST);
-            }
-            Err(errno) => return Err(Call::Allocate.failed(errno)),
-        }
-    }
-    Ok(())
 }
 
 /// Shows the names in a directory that are text, in no order. Names that come or go meanwhile may

@@ -219,3 +219,78 @@ fn a_full_disk_is_no_space_and_leaves_nothing() {
     storage.remove(&segment(0)).unwrap();
     support::make(storage, &segment(0), 1 << 19);
 }
+
+/// Bytes of a region that the kernel maps in large pages.
+fn in_large_pages(region: &impl Region) -> u64 {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let start = format!("{:x}-", region.base().as_ptr().addr());
+    let mut lines = smaps.lines().skip_while(|line| !line.starts_with(&start));
+    let line = lines.find(|line| line.starts_with("ShmemPmdMapped:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// Whether the kernel makes large pages in this directory now: one is asked for.
+fn are_large_pages_to_be_had(directory: &std::path::Path) -> bool {
+    const COLLAPSE: i32 = 25;
+    let mut options = std::fs::File::options();
+    let file = options.read(true).write(true).create_new(true).open(directory.join("probe"));
+    let file = file.unwrap();
+    file.set_len(4 << 20).unwrap();
+    file.write_all_at(&[1], 2 << 20).unwrap();
+    file.write_all_at(&[1], 0).unwrap();
+    let map = chronicle_platform_linux::LinuxMap::of(file.into()).unwrap();
+    let base = map.base().as_ptr();
+    // SAFETY: the pages are the mapping's, and keep their contents.
+    base.addr().is_multiple_of(2 << 20)
+        && unsafe { libc::madvise(base.cast(), 4 << 20, COLLAPSE) } == 0
+}
+
+#[test]
+fn space_in_memory_is_in_large_pages_for_every_process() {
+    const SIZE: u64 = 7 << 20;
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED: there is no /dev/shm");
+        return;
+    };
+    let queue = Queue::in_directory(directory);
+    let are_large = are_large_pages_to_be_had(queue.directory.path());
+    let map = queue.make(&segment(0), SIZE);
+    let view = queue.storage().view(&segment(0)).unwrap();
+    let metadata = std::fs::metadata(queue.path("000000000.q")).unwrap();
+    assert_eq!(metadata.blocks() * 512, SIZE, "all of it has space, and no more");
+    for offset in (0..SIZE).step_by(4096) {
+        assert_eq!(view.copy_words(offset), Some([0]));
+        map.store_words(offset, &[offset + 1]).unwrap();
+        assert_eq!(view.copy_words(offset), Some([offset + 1]));
+    }
+    // What has bytes keeps them.
+    queue.storage().reserve(&map, 0..SIZE).unwrap();
+    queue.storage().prefault(&map, 0..SIZE);
+    assert!((0..SIZE).step_by(4096).all(|at| view.copy_words(at) == Some([at + 1])));
+    if are_large {
+        // Of seven MiB three pairs.
+        assert_eq!([in_large_pages(&map), in_large_pages(&view)], [6 << 20; 2]);
+    } else {
+        println!(
+            "SKIPPED: this kernel makes no large pages in /dev/shm, or has no memory for them now"
+        );
+    }
+}
+
+#[test]
+fn parts_of_large_pages_are_small_ones() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED: there is no /dev/shm");
+        return;
+    };
+    let queue = Queue::in_directory(directory);
+    let stage = Stage { length: 8 << 20, reserved: 1 << 20, group_readable: false };
+    let staged = queue.storage().stage(&segment(0), &stage).unwrap();
+    let map = queue.storage().publish(staged).unwrap();
+    let space = || std::fs::metadata(queue.path("000000000.q")).unwrap().blocks() * 512;
+    assert_eq!(space(), 1 << 20);
+    for end in 2..=8 {
+        queue.storage().reserve(&map, (end - 1) << 20..end << 20).unwrap();
+        assert_eq!(space(), end << 20, "a step provides what was asked for");
+    }
+}

@@ -23,7 +23,10 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::in_directory(TempDir::new().unwrap())
+    }
+
+    pub(crate) fn in_directory(directory: TempDir) -> Self {
         let platform = platform(directory.path());
         Self { directory, platform }
     }

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 const ALONE: &[(&str, &str)] = &[
     ("macos: darwin.rs", "functions that no library has"),
     ("macos: darwin/abi.rs", "their declarations, held against libc's"),
-    ("macos: space.rs", "where Linux has fallocate"),
 ];
 
 /// Functions that one of the two has alone, and why.
