@@ -24,7 +24,7 @@ use crate::lock::{
     Extent, LinuxGuard, holder, is_locked, process_id, size_is_allowed, try_lock, unlock,
 };
 use crate::platform::random;
-use crate::region::{LinuxMap, LinuxView};
+use crate::region::{LARGE_PAGE, LinuxMap, LinuxView};
 use crate::rescue::rescue;
 use crate::space::provide;
 
@@ -217,6 +217,10 @@ impl Storage for LinuxStorage {
             return Err(Call::Allocate.failed(Errno::INVAL));
         }
         provide(map, range)
+    }
+
+    fn allocation_unit(&self, map: &LinuxMap) -> u64 {
+        if map.is_in_memory() { LARGE_PAGE } else { 1 }
     }
 
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {

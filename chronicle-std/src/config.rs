@@ -36,7 +36,8 @@ pub struct WriterConfig {
     /// How much the queue keeps; by default what readers have passed is removed once there is more
     /// than 1 GiB.
     pub retention: RetentionPolicy,
-    /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default.
+    /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default. In `/dev/shm` and any
+    /// other tmpfs steps of 1 MiB and more are rounded up to whole large pages of 2 MiB, which cost less.
     pub allocation_step: u64,
     /// Whether a thread works beside the writer: prepares the next segment, and removes old ones; on
     /// by default. Without it the append at a segment's edge makes the segment, which takes a

@@ -133,6 +133,12 @@ pub trait Storage {
     /// `NoSpace`: the range must not be touched. A range past the object's end is refused.
     fn reserve(&self, map: &Self::Map, range: Range<u64>) -> Result<(), Self::Error>;
 
+    /// Space at multiples of so many bytes, in whole multiples of them, is cheaper by the byte than less is. A hint.
+    fn allocation_unit(&self, map: &Self::Map) -> u64 {
+        let _ = map;
+        1
+    }
+
     /// Makes the first store to each page of a reserved range cheap. A hint.
     fn prefault(&self, map: &Self::Map, range: Range<u64>) {
         let _ = (map, range);
