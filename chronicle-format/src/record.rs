@@ -37,6 +37,12 @@ impl CommitWord {
         }
     }
 
+    /// The same with this checksum.
+    #[must_use]
+    pub const fn with_crc(self, crc: u32) -> Self {
+        Self(self.0 as u32 as u64 | (crc as u64) << 32)
+    }
+
     /// Takes a word as it was loaded.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {

@@ -9,6 +9,9 @@ use crate::primitive::{AtomicU64, Ordering, ReadU64, fence};
 
 /// Publishes a record: `fill` stores payload and header, then the commit word makes them visible.
 ///
+/// `word` is asked for the word behind `fill`: what is stored to has to come from another processor's cache, which
+/// has looked for the record there, and meanwhile there is time for a checksum.
+///
 /// `next` is the commit word behind this record. It must be given where bytes of an aborted claim or
 /// of an earlier life may lie there: it is cleared first, so that whoever sees this record sees an
 /// end behind it. On space that was never written it is zero already and nothing needs to be stored.
@@ -16,13 +19,14 @@ use crate::primitive::{AtomicU64, Ordering, ReadU64, fence};
 pub fn publish(
     commit: &AtomicU64,
     next: Option<&AtomicU64>,
-    word: CommitWord,
     fill: impl FnOnce(),
+    word: impl Fn() -> CommitWord,
 ) {
     if seeded(Mutant::CommitBeforePayload) {
-        commit.store(word.bits(), Ordering::Release);
+        commit.store(word().bits(), Ordering::Release);
     }
     fill();
+    let word = word();
     if let Some(next) = next
         && !seeded(Mutant::NextNotCleared)
         && !seeded(Mutant::NextClearedAfterCommit)

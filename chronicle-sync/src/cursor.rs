@@ -90,16 +90,16 @@ impl<R: RegionMut> WriteCursor<R> {
     ) -> Option<()> {
         let length = length_of(payload)?;
         let place = self.place(length)?;
-        let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-        let word = CommitWord::new(length, crc)?;
-        self.offset = self.publish(&place, word, || {
+        let word = CommitWord::new(length, 0)?;
+        let fill = || {
             store_header(place.header, header);
             // SAFETY: the bytes lie inside the region, as `place` has checked. They are not committed, so they
             // belong to the writer, of which there is one (`&mut self` here, the writer's lock among processes).
             // The source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that
             // of `claim`, which borrows the cursor mutably.
             unsafe { copy(payload, place.payload) };
-        });
+        };
+        self.offset = self.publish(&place, fill, || sealed(word, header, payload, sealing));
         Some(())
     }
 
@@ -121,8 +121,7 @@ impl<R: RegionMut> WriteCursor<R> {
         }
         // SAFETY: `offset` is a multiple of 32, and the record ends before the limit.
         let place = unsafe { self.place_at(offset, length) };
-        let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-        let word = CommitWord::new(length, crc)?;
+        let word = sealed(CommitWord::new(length, 0)?, header, payload, sealing);
         store_header(place.header, header);
         // SAFETY: as in `append`.
         unsafe { copy(payload, place.payload) };
@@ -142,7 +141,7 @@ impl<R: RegionMut> WriteCursor<R> {
         let mut behind = self.dirt_at(end);
         for (offset, word) in last_to_first {
             if let Some(commit) = self.region.word_u64(offset) {
-                commit::publish(commit, behind.take(), word, || {});
+                commit::publish(commit, behind.take(), || {}, || word);
             }
         }
         // Whatever the limit is by now, the place is behind what is committed.
@@ -175,17 +174,22 @@ impl<R: RegionMut> WriteCursor<R> {
     /// Publishes a record whose payload was filled in place, like [`append`](Self::append).
     pub fn commit(&mut self, header: &RecordHeader, length: u32, sealing: Sealing) -> Option<()> {
         let payload = self.claimed(length)?;
-        let crc = sealing.map_or(0, |(checksum, seed)| checksum.record(seed, header, payload));
-        let word = CommitWord::new(length, crc)?;
+        let word = CommitWord::new(length, 0)?;
         let place = self.place(length)?;
-        self.offset = self.publish(&place, word, || store_header(place.header, header));
+        let fill = || store_header(place.header, header);
+        self.offset = self.publish(&place, fill, || sealed(word, header, payload, sealing));
         Some(())
     }
 
     #[inline(always)]
-    fn publish(&self, place: &Place<'_>, word: CommitWord, fill: impl FnOnce()) -> u64 {
+    fn publish(
+        &self,
+        place: &Place<'_>,
+        fill: impl FnOnce(),
+        word: impl Fn() -> CommitWord,
+    ) -> u64 {
         let [commit, ..] = place.header;
-        commit::publish(commit, self.dirt_at(place.end), word, fill);
+        commit::publish(commit, self.dirt_at(place.end), fill, word);
         place.end
     }
 
@@ -220,6 +224,15 @@ impl<R: RegionMut> WriteCursor<R> {
 #[inline(always)]
 fn length_of(payload: &[u8]) -> Option<u32> {
     u32::try_from(payload.len()).ok().filter(|length| *length < u32::MAX)
+}
+
+/// A record's commit word with its checksum, where records have one.
+#[inline(always)]
+fn sealed(word: CommitWord, header: &RecordHeader, payload: &[u8], sealing: Sealing) -> CommitWord {
+    match sealing {
+        Some((checksum, seed)) => word.with_crc(checksum.record(seed, header, payload)),
+        None => word,
+    }
 }
 
 /// Copies a payload to where it will lie. Short ones, of which most are, without a call: finding out in another

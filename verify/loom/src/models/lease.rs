@@ -130,7 +130,8 @@ impl Log {
     fn publish(&self, slot: usize, record: Record) {
         let Slot { commit, payload } = &self.slots[slot];
         let word = CommitWord::new(LENGTH, record.number()).unwrap();
-        commit::publish(commit, None, word, || payload.store(record.number().into(), Relaxed));
+        let fill = || payload.store(record.number().into(), Relaxed);
+        commit::publish(commit, None, fill, || word);
     }
 
     /// The record in a slot; `Err` for one that fails its checksum.

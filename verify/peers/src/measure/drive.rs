@@ -203,14 +203,9 @@ fn ping<S: Sender, R: Receiver>(
     there.send(writer.message(seq))?;
     control.wait_for(control.received(), seq)?;
     checker.finish()?;
-    let mut histogram = Histogram::<u64>::new(3)?;
-    for ticks in trips {
-        histogram.record(job.nanoseconds(ticks).round() as u64)?;
-    }
-    // Percentiles are of the whole round trip: half of it is what is said.
-    let mut values = percentiles(&histogram);
-    values.values_mut().for_each(|value| *value /= 2.0);
-    values.insert("messages".to_owned(), histogram.len() as f64);
+    let messages = trips.len();
+    let mut values = half_trips(job, trips);
+    values.insert("messages".to_owned(), messages as f64);
     Ok(values)
 }
 
@@ -296,17 +291,41 @@ fn observe<R: Receiver>(job: &Job, control: &Control, receiver: &mut R) -> Resul
     Ok(values)
 }
 
+const PERCENTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
 /// The percentiles that tables show, in the histogram's unit, which is nanoseconds.
 pub fn percentiles(histogram: &Histogram<u64>) -> Values {
-    let at = |quantile| histogram.value_at_quantile(quantile) as f64;
-    values([
-        ("p50", at(0.5)),
-        ("p90", at(0.9)),
-        ("p99", at(0.99)),
-        ("p99.9", at(0.999)),
-        ("p99.99", at(0.9999)),
-        ("max", histogram.max() as f64),
-    ])
+    let mut percentiles =
+        values(PERCENTILES.map(|(name, part)| (name, histogram.value_at_quantile(part) as f64)));
+    percentiles.insert("max".to_owned(), histogram.max() as f64);
+    percentiles
+}
+
+/// The same of half of each round trip, which are given in ticks.
+pub fn half_trips(job: &Job, mut trips: Vec<u64>) -> Values {
+    trips.sort_unstable();
+    let half = |ticks: f64| ticks / job.ticks_per_ns / 2.0;
+    let mut percentiles =
+        values(PERCENTILES.map(|(name, part)| (name, half(between(&trips, part)))));
+    percentiles.insert("max".to_owned(), half(trips.last().map_or(0.0, |last| *last as f64)));
+    percentiles
+}
+
+/// The value that this part of sorted values does not exceed. Some processors' counters go in steps, of 10 ns for
+/// example, so that values are few: those that look alike are taken to lie evenly over the step around what they look
+/// like, as is done with all data in classes.
+fn between(sorted: &[u64], part: f64) -> f64 {
+    let rank = part * sorted.len() as f64;
+    let Some(&value) = sorted.get((rank as usize).min(sorted.len().saturating_sub(1))) else {
+        return 0.0;
+    };
+    let steps = sorted.iter().zip(sorted.iter().skip(1)).map(|(a, b)| b - a);
+    let step = steps.filter(|step| *step > 0).min();
+    let below = sorted.partition_point(|other| *other < value);
+    let up_to = sorted.partition_point(|other| *other <= value);
+    let inside = (rank - below as f64) / (up_to - below) as f64;
+    value as f64 + step.unwrap_or(0) as f64 * (inside - 0.5)
 }
 
 /// Values with names.
@@ -327,4 +346,29 @@ pub fn finished(job: &Job, mut found: Values) -> Values {
     }
     found.retain(|_, value| value.is_finite());
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_coarse_counter_shows_is_spread_over_its_steps() {
+        // True values from 100 to 199, seen in steps of 26.
+        let exact: Vec<u64> = (0..100_000).map(|i| 100 + i / 1000).collect();
+        let mut coarse: Vec<u64> = exact.iter().map(|value| (value + 13) / 26 * 26).collect();
+        coarse.sort_unstable();
+        for part in [0.3, 0.5, 0.7, 0.9] {
+            let [exact, coarse] = [&exact, &coarse].map(|values| between(values, part));
+            assert!((exact - (100.0 + 100.0 * part)).abs() < 1.0, "{exact}");
+            assert!((coarse - exact).abs() < 3.0, "{part}: {coarse} for {exact}");
+        }
+    }
+
+    #[test]
+    fn few_values_have_percentiles_too() {
+        assert_eq!(between(&[], 0.5), 0.0);
+        assert_eq!(between(&[7], 0.99), 7.0);
+        assert_eq!(between(&[7; 10], 0.5), 7.0);
+    }
 }

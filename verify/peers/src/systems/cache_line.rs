@@ -10,13 +10,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
-use hdrhistogram::Histogram;
 use memmap2::{MmapOptions, MmapRaw};
 
 use crate::clock::ticks;
 use crate::control::Control;
 use crate::job::{Job, Side, Values};
-use crate::measure::drive::percentiles;
+use crate::measure::drive::half_trips;
 use crate::process::pin;
 
 /// A line that one side stores to and the other reads.
@@ -61,18 +60,16 @@ pub fn run(side: Side, job: &Job) -> Result<Values> {
     let trips = job.warm_up + job.messages;
     match side {
         Side::Send => {
-            let mut histogram = Histogram::<u64>::new(3)?;
+            let mut seen = Vec::with_capacity(job.messages as usize);
             for number in 1..=trips {
                 let begin = ticks();
                 there.put(number);
                 back.await_number(number);
                 if number > job.warm_up {
-                    histogram.record(job.nanoseconds(ticks() - begin).round() as u64)?;
+                    seen.push(ticks() - begin);
                 }
             }
-            let mut values = percentiles(&histogram);
-            values.values_mut().for_each(|value| *value /= 2.0);
-            Ok(values)
+            Ok(half_trips(job, seen))
         }
         Side::Receive => {
             for number in 1..=trips {
