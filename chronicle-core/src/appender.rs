@@ -49,9 +49,7 @@ const PAGE: u64 = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteOptions {
-    /// Space is allocated ahead of the writer in steps of this many bytes, rounded up to pages. Steps of half a
-    /// [unit](Storage::allocation_unit) of the storage's and more end where a unit does: in memory under Linux
-    /// those are 2 MiB.
+    /// Space is allocated ahead of the writer in steps of this many bytes, rounded up to pages.
     pub step: u64,
 }
 

@@ -56,8 +56,8 @@ pub fn prepare_segment<P: Platform>(
     prepare_segment_with(platform, id, &NoProbe, || Some(u64::MAX))
 }
 
-/// As [`prepare_segment`], watched by `probe`, and making pages ready in pieces, so that whoever needs the processor
-/// meanwhile gets it: `next_piece` is called before each, may take its time, and says how many bytes the piece has.
+/// As [`prepare_segment`], watched by `probe`, and providing space and making pages ready in pieces, so that whoever needs
+/// the processor meanwhile gets it: `next_piece` is called before each, may take its time, and says how many bytes the piece has.
 /// Where it says `None`, the rest is left, and nothing is returned.
 ///
 /// # Errors
@@ -77,7 +77,16 @@ pub fn prepare_segment_with<P: Platform>(
     {
         return Ok(None);
     }
-    let (staged, header) = stage_segment(platform, id, &geometry, size)?;
+    let mut reserved = if P::Storage::STAGES_IN_PIECES { PAGE.min(size) } else { size };
+    let (staged, header) = stage_segment(platform, id, &geometry, reserved)?;
+    while reserved < size {
+        let Some(piece) = next_piece() else { return Ok(None) };
+        let wanted = reserved.saturating_add(piece.max(PAGE)).min(size);
+        let provided = storage
+            .reserve_staged(&staged, reserved, wanted)
+            .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
+        reserved = provided.max(wanted);
+    }
     probe.at(Site::Staged);
     let segment = match publish_segment(platform, id, header, staged) {
         Ok(segment) => segment,

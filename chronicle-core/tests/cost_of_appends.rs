@@ -14,7 +14,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::hint::black_box;
-use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
 use chronicle_core::{
@@ -130,43 +129,12 @@ fn a_roll_that_makes_its_segment_enters_the_kernel_a_known_number_of_times() {
     let entered = calls.take();
     println!("{ROLLS} rolls: {entered:?}");
     let count = |call| entered.get(call).copied().unwrap_or(0);
-    // A segment and its index each; a MiB of a segment is reserved as it is made, and then steps: of a MiB, or up to
-    // the end of a large page.
+    // A segment and its index each; four steps of a MiB in a segment, of which the
+    // first one is reserved as the segment is made.
     assert_eq!([count("stage"), count("publish")], [2 * ROLLS; 2]);
-    let steps = if home.path().starts_with("/dev/shm") { 2 } else { 3 };
-    assert_eq!(count("reserve"), steps * ROLLS);
-    assert_eq!(count("prefault"), (steps + 2) * ROLLS);
+    assert_eq!(count("reserve"), 3 * ROLLS);
+    assert_eq!(count("prefault"), 5 * ROLLS);
     assert_eq!([count("wake"), count("sync"), count("sync_names")], [0; 3]);
-}
-
-#[test]
-fn steps_of_space_in_memory_end_where_large_pages_do() {
-    const MIB: u64 = 1 << 20;
-    let space_with = |step: u64| {
-        let home = Home::in_memory();
-        home.create(7 * MIB);
-        if !home.path().starts_with("/dev/shm") {
-            return None;
-        }
-        let mut options = WriteOptions::default();
-        options.step = step;
-        let mut appender = Appender::open(home.platform(), options).unwrap();
-        let mut space = Vec::new();
-        while appender.position().offset < 7 * MIB - 3000 {
-            let now = fs::metadata(home.file("000000000.q")).unwrap().blocks() * 512;
-            if space.last() != Some(&now) {
-                space.push(now);
-            }
-            appender.append(TYPE, &[1; 2000]).unwrap();
-        }
-        Some(space)
-    };
-    let Some(by_default) = space_with(MIB) else {
-        return println!("SKIPPED: there is no /dev/shm");
-    };
-    assert_eq!(by_default, [1, 2, 4, 6, 7].map(|mib| mib * MIB), "large queues of large pages");
-    let small = space_with(MIB / 2).unwrap();
-    assert!(small.is_sorted_by(|a, b| b - a == MIB / 2), "who wants little gets little: {small:?}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn what_is_prepared_in_pieces_may_be_left_in_the_middle() {
     };
     assert!(prepare(3).is_none());
     assert!(prepare(0).is_none());
-    assert!(prepare(14).is_some(), "what is there is gone on with");
+    assert!(prepare(1 + 14).is_some(), "what is there is gone on with");
     assert!(prepare(2).is_none());
     let before = inode(&home, 1).unwrap();
     let count = fill_up_to(&mut appender, 2);

@@ -6,6 +6,7 @@
 
 use core::ops::Range;
 
+use chronicle_sync::Region;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstatfs, seek};
 use rustix::io::Errno;
@@ -32,10 +33,30 @@ pub(crate) fn provide(map: &LinuxMap, range: Range<u64>) -> Result<(), LinuxErro
     allocate(map.file(), range)
 }
 
+/// Provides space for a file that nobody else has and that has some up to `reserved`: up to `wanted` in large pages where
+/// they are to be had, and otherwise for all of it, which is one call. Returns up to where there is space now.
+pub(crate) fn provide_in_pieces(
+    map: &LinuxMap,
+    reserved: u64,
+    wanted: u64,
+) -> Result<u64, LinuxError> {
+    let size = map.size() as u64;
+    let wanted = wanted.min(size);
+    // What there is of the first page becomes a part of it.
+    let begin = reserved - reserved % LARGE_PAGE;
+    if map.is_in_memory() {
+        let end = make_large(map, begin..wanted.next_multiple_of(LARGE_PAGE).min(size));
+        if end >= wanted {
+            return Ok(end.max(reserved));
+        }
+    }
+    allocate(map.file(), reserved..size).map(|()| size)
+}
+
 /// Provides space in large pages from the beginning of a range on, as far as they are to be had and there were no bytes
 /// before. What that does not reach is left to [`allocate`], and so is every error.
 fn provide_large(map: &LinuxMap, range: &Range<u64>) {
-    let mut at = range.start.next_multiple_of(LARGE_PAGE);
+    let at = range.start.next_multiple_of(LARGE_PAGE);
     if !map.is_in_memory() || range.end < at + LARGE_PAGE {
         return;
     }
@@ -45,7 +66,14 @@ fn provide_large(map: &LinuxMap, range: &Range<u64>) {
         Err(Errno::NXIO) => range.end,
         Err(_) => return,
     };
-    while at + LARGE_PAGE <= until {
+    make_large(map, at..until);
+}
+
+/// Makes large pages of a range that begins at a multiple of their size, as far as it contains whole ones and they are to be
+/// had in time. Returns up to where that was done.
+fn make_large(map: &LinuxMap, range: Range<u64>) -> u64 {
+    let mut at = range.start;
+    while at + LARGE_PAGE <= range.end {
         let before = clock_gettime(ClockId::Monotonic);
         let is_made = map.make_large(at..at + LARGE_PAGE);
         if !is_made || clock_gettime(ClockId::Monotonic) - before > SLOW {
@@ -53,6 +81,7 @@ fn provide_large(map: &LinuxMap, range: &Range<u64>) {
         }
         at += LARGE_PAGE;
     }
+    at
 }
 
 /// Provides space (`fallocate(2)`); what has some keeps its bytes.

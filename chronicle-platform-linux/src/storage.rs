@@ -24,9 +24,9 @@ use crate::lock::{
     Extent, LinuxGuard, holder, is_locked, process_id, size_is_allowed, try_lock, unlock,
 };
 use crate::platform::random;
-use crate::region::{LARGE_PAGE, LinuxMap, LinuxView};
+use crate::region::{LinuxMap, LinuxView};
 use crate::rescue::rescue;
-use crate::space::provide;
+use crate::space::{provide, provide_in_pieces};
 
 /// How often something is tried again that another process got in the way of. The kernel hands the directory
 /// from who makes a file to who waits to read it, so one that sweeps without end gets in the way every other
@@ -130,6 +130,17 @@ impl Storage for LinuxStorage {
         Ok(LinuxStaged { temporary, object: name.file, map })
     }
 
+    const STAGES_IN_PIECES: bool = true;
+
+    fn reserve_staged(
+        &self,
+        staged: &LinuxStaged,
+        reserved: u64,
+        wanted: u64,
+    ) -> Result<u64, LinuxError> {
+        provide_in_pieces(&staged.map, reserved, wanted)
+    }
+
     /// `fsync(2)`: unlike `fdatasync(2)`, it covers the file's mode too.
     fn sync_staged(&self, staged: &LinuxStaged) -> Result<(), LinuxError> {
         Call::Sync.make(|| fsync(staged.map.file()))
@@ -217,10 +228,6 @@ impl Storage for LinuxStorage {
             return Err(Call::Allocate.failed(Errno::INVAL));
         }
         provide(map, range)
-    }
-
-    fn allocation_unit(&self, map: &LinuxMap) -> u64 {
-        if map.is_in_memory() { LARGE_PAGE } else { 1 }
     }
 
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {

@@ -220,11 +220,6 @@ impl Storage for MacosStorage {
         fill(map.file(), range)
     }
 
-    /// There are no large pages for files.
-    fn allocation_unit(&self, _: &MacosMap) -> u64 {
-        1
-    }
-
     fn prefault(&self, map: &MacosMap, range: Range<u64>) {
         map.populate(range);
     }

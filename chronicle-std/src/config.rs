@@ -36,8 +36,12 @@ pub struct WriterConfig {
     /// How much the queue keeps; by default what readers have passed is removed once there is more
     /// than 1 GiB.
     pub retention: RetentionPolicy,
-    /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default. In `/dev/shm` and any
-    /// other tmpfs steps of 1 MiB and more are rounded up to whole large pages of 2 MiB, which cost less.
+    /// Space is allocated ahead of the writer in steps of this many bytes; 1 MiB by default.
+    ///
+    /// In `/dev/shm` and any other tmpfs steps of 4 MiB and more are made of large pages. That takes less time for each
+    /// byte, but Linux waits meanwhile until every processor has done some work of its own: for milliseconds where a
+    /// reader spins, and for as long as it spins where that has a real-time priority without a limit. Take such
+    /// steps before readers come, for example one of a whole segment.
     pub allocation_step: u64,
     /// Whether a thread works beside the writer: prepares the next segment, and removes old ones; on
     /// by default. Without it the append at a segment's edge makes the segment, which takes a

@@ -135,7 +135,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.counted.extensions += 1;
         let size = self.geometry.size.bytes();
         let needed = (end + HEADER_SIZE).next_multiple_of(PAGE).min(size);
-        let wanted = self.end_of_step().max(needed).min(size);
+        let wanted = (self.frontier + self.step).max(needed).min(size);
         let reserved = match self.reserve(wanted) {
             Err(error) if error.kind() == Some(ErrorKind::NoSpace) && needed < wanted => {
                 self.reserve(needed).map(|()| needed)
@@ -147,13 +147,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.set_frontier(reserved);
         self.store_hint();
         Ok(())
-    }
-
-    /// Where the next step of space ends: at a whole unit of the storage's, unless who chose the step wants far less.
-    fn end_of_step(&self) -> u64 {
-        let end = self.frontier + self.step;
-        let unit = self.platform.storage().allocation_unit(self.segment.region.get());
-        if unit / 2 <= self.step { end.next_multiple_of(unit.max(1)) } else { end }
     }
 
     fn reserve(&self, up_to: u64) -> Result<(), P> {

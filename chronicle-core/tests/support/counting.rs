@@ -180,10 +180,6 @@ impl Storage for CountingStorage {
         self.inner.storage().reserve(map, range)
     }
 
-    fn allocation_unit(&self, map: &LinuxMap) -> u64 {
-        self.inner.storage().allocation_unit(map)
-    }
-
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {
         self.calls.count("prefault");
         self.inner.storage().prefault(map, range);

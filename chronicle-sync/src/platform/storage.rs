@@ -76,6 +76,25 @@ pub trait Storage {
     /// `NoSpace` if `stage.reserved` bytes cannot be had; nothing is left behind.
     fn stage(&self, object: &Object, stage: &Stage) -> Result<Self::Staged, Self::Error>;
 
+    /// Whether [`reserve_staged`](Self::reserve_staged) is there to be called.
+    const STAGES_IN_PIECES: bool = false;
+
+    /// Provides space for a staged object that has some up to `reserved`: up to `wanted`, or further where that is
+    /// cheaper. Returns up to where it has space now. Whoever asks piece by piece wants to leave the processor to others
+    /// in between.
+    ///
+    /// # Errors
+    /// `NoSpace`: the range must not be touched.
+    fn reserve_staged(
+        &self,
+        staged: &Self::Staged,
+        reserved: u64,
+        wanted: u64,
+    ) -> Result<u64, Self::Error> {
+        let _ = (staged, wanted);
+        Ok(reserved)
+    }
+
     /// Brings a staged object to the medium, so that its name never leads to unwritten bytes.
     ///
     /// # Errors
@@ -132,12 +151,6 @@ pub trait Storage {
     /// # Errors
     /// `NoSpace`: the range must not be touched. A range past the object's end is refused.
     fn reserve(&self, map: &Self::Map, range: Range<u64>) -> Result<(), Self::Error>;
-
-    /// Space at multiples of so many bytes, in whole multiples of them, is cheaper by the byte than less is. A hint.
-    fn allocation_unit(&self, map: &Self::Map) -> u64 {
-        let _ = map;
-        1
-    }
 
     /// Makes the first store to each page of a reserved range cheap. A hint.
     fn prefault(&self, map: &Self::Map, range: Range<u64>) {

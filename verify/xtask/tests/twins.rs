@@ -19,6 +19,7 @@ const NAMED_ALONE: &[(&str, &str)] = &[
     ("linux: Park::heavy_barrier", "membarrier"),
     ("linux: Park::wait_any", "futex_waitv"),
     ("linux: Park::words_at_once", "futex_waitv"),
+    ("linux: Storage::reserve_staged", "large pages"),
 ];
 
 fn root() -> PathBuf {
