@@ -224,11 +224,12 @@ pub(crate) fn snapshot(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
-/// The same once it stays as it is: threads beside writers in this process count what they have looked at.
+/// The same once it stays as it is: threads beside writers in this process count what they have looked at, which they do
+/// once a second at least.
 pub(crate) fn settled(directory: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut before = snapshot(directory);
     loop {
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(1500));
         let now = snapshot(directory);
         if now == before {
             return now;
