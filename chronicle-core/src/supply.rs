@@ -85,7 +85,11 @@ pub fn prepare_segment_with<P: Platform>(
         let provided = storage
             .reserve_staged(&staged, reserved, wanted)
             .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
-        reserved = provided.max(wanted);
+        if provided < wanted {
+            // A backend that does not keep its word; what it has not provided must not be touched.
+            return Ok(None);
+        }
+        reserved = provided;
     }
     probe.at(Site::Staged);
     let segment = match publish_segment(platform, id, header, staged) {

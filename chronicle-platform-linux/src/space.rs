@@ -47,7 +47,9 @@ pub(crate) fn provide_in_pieces(
     if map.is_in_memory() {
         let end = make_large(map, begin..wanted.next_multiple_of(LARGE_PAGE).min(size));
         if end >= wanted {
-            return Ok(end.max(reserved));
+            // The kernel's word for a range in which no large page can lie is that all are made.
+            let end = end.max(reserved);
+            return allocate(map.file(), reserved..end).map(|()| end);
         }
     }
     allocate(map.file(), reserved..size).map(|()| size)

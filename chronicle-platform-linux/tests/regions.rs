@@ -314,6 +314,26 @@ fn space_in_memory_is_provided_a_large_page_at_a_time_for_who_asks_so() {
     });
 }
 
+/// Where large pages have another size, or a mapping could not be aligned to them, the kernel does nothing and says so to nobody.
+#[test]
+fn space_is_real_where_the_kernel_only_says_that_it_made_large_pages() {
+    const SIZE: u64 = 4 << 20;
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED: there is no /dev/shm");
+        return;
+    };
+    let queue = Queue::in_directory(directory);
+    let stage = Stage { length: SIZE, reserved: 4096, group_readable: false };
+    let (reserved, map) = with_failing(libc::SYS_madvise, 0, || {
+        let staged = queue.storage().stage(&segment(0), &stage).unwrap();
+        let reserved = queue.storage().reserve_staged(&staged, 4096, 8192).unwrap();
+        (reserved, queue.storage().publish(staged).unwrap())
+    });
+    let space = queue.path("000000000.q").metadata().unwrap().blocks() * 512;
+    assert!((8192..=SIZE).contains(&reserved) && space >= reserved, "{space} of {reserved}");
+    drop(map);
+}
+
 #[test]
 fn space_on_a_disk_is_provided_at_once_however_little_is_asked_for() {
     let queue = Queue::new();
