@@ -2,6 +2,7 @@
 
 mod copied;
 mod options;
+mod ordinary;
 mod park_any;
 mod peek;
 mod place;
@@ -15,8 +16,9 @@ use chronicle_format::{Object, Position, RecordHeader, SEG_DATA_OFFSET, Seal, Ty
 use chronicle_sync::mutation::{Mutant, seeded};
 use chronicle_sync::record::{self, Record, Sealing, Slot};
 use chronicle_sync::seal::{self, EmptySlot};
-use chronicle_sync::{ErrorKind, Platform, Storage};
+use chronicle_sync::{ErrorKind, Platform, Region, Storage};
 
+use self::ordinary::Rare;
 use self::waiting::{Notify, has_news};
 use crate::Result;
 use crate::control::{Control, bad_floor, view_control};
@@ -24,7 +26,7 @@ use crate::error::{Damage, Error, Fault};
 use crate::readers::{LastRead, Registration, remove_reader};
 use crate::segment::{Geometry, Segment, view_segment};
 use crate::start::{OPEN_TRIES, Start, at_floor, begin, gone, open_place, resume};
-use crate::walk::{follows_simply, is_intact, step};
+use crate::walk::step;
 
 /// Records that a reader that begins at the newest one passes over at the most.
 const MOST_SKIPPED: u32 = 1 << 22;
@@ -64,7 +66,8 @@ pub struct Tailer<P: Platform> {
     time_wanted: Option<u64>,
     /// What was passed over.
     pub(crate) passed: Passed,
-    last_read: Option<LastRead>,
+    /// Offset of the last user record that was stepped over in this segment; 0 if there is none.
+    last_read: u64,
     pub(crate) geometry: Geometry,
     verify: bool,
     visibility: Visibility,
@@ -76,13 +79,6 @@ pub struct Tailer<P: Platform> {
     pub(crate) control: Control<<P::Storage as Storage>::View>,
     registration: Option<Registration<P>>,
     pub(crate) platform: P,
-}
-
-/// What lies where the next record is expected, if that is not an ordinary record.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rare {
-    Empty,
-    Other,
 }
 
 /// Records that a reader stepped over without giving them out.
@@ -110,7 +106,7 @@ impl<P: Platform> Tailer<P> {
             loop {
                 tries += 1;
                 let place = Tailer::open_at_start(&platform, options).and_then(|mut place| {
-                    place.settle().map(|_| (place.position(), place.last_read))
+                    place.settle().map(|_| (place.position(), place.last_read()))
                 });
                 match place {
                     Err(Error::FellBehind { .. })
@@ -216,7 +212,7 @@ impl<P: Platform> Tailer<P> {
             first_wanted: 0,
             time_wanted: None,
             passed: Passed::default(),
-            last_read,
+            last_read: last_read.map_or(0, |last| last.offset),
             geometry,
             verify: options.verify,
             visibility: options.visibility,
@@ -258,33 +254,15 @@ impl<P: Platform> Tailer<P> {
                 None => return Ok(None),
             },
         };
-        self.last_read = Some(LastRead::of(&record));
+        Ok(self.give_out(&record))
+    }
+
+    /// A record that was stepped over.
+    #[inline(always)]
+    fn give_out(&mut self, record: &Record) -> Option<MessageView<'_>> {
+        self.last_read = record.offset();
         let payload = record.payload(&self.segment.region);
-        Ok(payload.map(|payload| MessageView::new(record.header(), payload)))
-    }
-
-    /// Steps over the next record, which is verified, if it needs nothing beyond what every record needs, as nearly all
-    /// do. The code is small enough to become a part of the caller's.
-    #[inline(always)]
-    fn step_over_ordinary(&mut self) -> core::result::Result<Record, Rare> {
-        match record::look(&self.segment.region, self.offset) {
-            Slot::Record(record) if self.is_ordinary(&record) => {
-                // Less than the limit.
-                self.seq += 1;
-                self.offset = record.end();
-                Ok(record)
-            }
-            Slot::Empty => Err(Rare::Empty),
-            Slot::Record(_) | Slot::TooLong { .. } => Err(Rare::Other),
-        }
-    }
-
-    #[inline(always)]
-    fn is_ordinary(&self, record: &Record) -> bool {
-        follows_simply(record.header(), self.seq, self.epoch)
-            && self.seq >= self.first_wanted
-            && self.seq < self.limit
-            && is_intact(&self.segment.region, self.sealing, record)
+        payload.map(|payload| MessageView::new(record.header(), payload))
     }
 
     /// Steps over the next record that is given out, where what lies there is not an ordinary one.
@@ -331,34 +309,27 @@ impl<P: Platform> Tailer<P> {
         }
     }
 
-    /// Hands up to `limit` records to `each`, as many as there are; returns how many that were.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next); what was handed out before counts as read.
-    pub fn read_all(
-        &mut self,
-        limit: u64,
-        mut each: impl FnMut(MessageView<'_>),
-    ) -> Result<u64, P> {
-        let mut read = 0;
-        while read < limit {
-            let Some(message) = self.next()? else { break };
-            each(message);
-            read += 1;
-        }
-        Ok(read)
-    }
-
     /// Stores the position behind the last record that [`next`](Self::next) gave: the reader goes on
     /// there when it is opened again. A few stores, no system call.
     ///
     /// # Errors
     /// [`Error::NotRegistered`] for a passive reader.
     pub fn commit(&mut self) -> Result<(), P> {
-        let position = self.position();
+        let (position, last_read) = (self.position(), self.last_read());
         let registration = self.registration.as_mut().ok_or(Error::NotRegistered)?;
-        registration.commit(position, self.last_read);
+        registration.commit(position, last_read);
         Ok(())
+    }
+
+    /// The last user record that was stepped over in this segment.
+    fn last_read(&self) -> Option<LastRead> {
+        if self.last_read == 0 {
+            return None;
+        }
+        match record::look(&self.segment.region, self.last_read) {
+            Slot::Record(record) => Some(LastRead::of(&record)),
+            Slot::Empty | Slot::TooLong { .. } => None,
+        }
     }
 
     /// Brings the committed position to the medium: it survives a power loss when this returns.
@@ -413,7 +384,7 @@ impl<P: Platform> Tailer<P> {
             return Ok(());
         }
         // The record before the gap is not the one before the next record any more.
-        self.last_read = None;
+        self.last_read = 0;
         if self.seq > self.first_wanted {
             return Err(Error::Gap { first: expected.max(self.first_wanted), next: self.seq });
         }
@@ -430,7 +401,7 @@ impl<P: Platform> Tailer<P> {
         self.passed.records += 1;
         self.passed.bytes += record.end() - record.offset();
         if is_user {
-            self.last_read = Some(LastRead::of(record));
+            self.last_read = record.offset();
         }
         false
     }
@@ -445,7 +416,7 @@ impl<P: Platform> Tailer<P> {
         let left = segment.map(|segment| core::mem::replace(&mut self.segment, segment));
         self.sealing = self.sealing_of_segment();
         (self.offset, self.seq, self.epoch) = (place.offset, place.seq, place.epoch);
-        self.last_read = None;
+        self.last_read = 0;
         left
     }
 
@@ -473,7 +444,7 @@ impl<P: Platform> Tailer<P> {
                             self.offset = record.end();
                             self.pass_over(&record, is_user);
                             if record.header().type_id == TypeId::GAP {
-                                self.last_read = None;
+                                self.last_read = 0;
                             }
                         }
                         Err(fault) => self.leave_at_seal(fault)?,
@@ -556,7 +527,7 @@ impl<P: Platform> Tailer<P> {
         self.segment = next;
         self.offset = SEG_DATA_OFFSET;
         self.epoch = start.epoch;
-        self.last_read = None;
+        self.last_read = 0;
         self.sealing = self.sealing_of_segment();
         Ok(())
     }
@@ -566,7 +537,7 @@ impl<P: Platform> Tailer<P> {
     }
 
     /// How this reader verifies records of a segment; `None` if it does not.
-    pub(crate) fn sealing_of<R: chronicle_sync::Region>(&self, segment: &Segment<R>) -> Sealing {
+    pub(crate) fn sealing_of<R: Region>(&self, segment: &Segment<R>) -> Sealing {
         if self.verify { segment.sealing(&self.geometry) } else { None }
     }
 

@@ -130,6 +130,16 @@ fn assert_covered_in_gaps(field: usize) {
 }
 
 #[test]
+fn a_gap_is_told_once_behind_the_records_that_are_read_many_at_a_time() {
+    let (home, _) = with_a_gap();
+    let mut tailer = home.tailer();
+    let mut seen = 0;
+    let gap = tailer.read_all(u64::MAX, |_| seen += 1).unwrap_err();
+    assert_eq!((gap, seen), (Error::Gap { first: 9, next: 10 }, 9));
+    assert_eq!(tailer.read_all(u64::MAX, |_| ()).unwrap(), 0);
+}
+
+#[test]
 fn a_gap_whose_number_rotted_is_damage() {
     assert_covered_in_gaps(record::SEQ);
 }

@@ -4,13 +4,16 @@
 //! start to its end belong to the writer ([`WriteCursor`](crate::WriteCursor)) until the commit word is stored,
 //! and to nobody for writing after that.
 
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
 use chronicle_format::{CommitWord, CrcState, HEADER_SIZE, RecordHeader, record_size};
 
 use crate::checksum::Checksum;
 use crate::commit;
 use crate::platform::{Region, RegionMut};
 use crate::primitive::{AtomicU64, Ordering, ReadU64};
-use crate::words::{RegionExt, RegionMutExt, address};
+use crate::words::{RegionExt, RegionMutExt};
 
 pub(crate) const HEADER_WORDS: usize = HEADER_SIZE as usize / 8;
 
@@ -25,11 +28,11 @@ pub struct Record {
 
 /// What lies at an offset.
 #[derive(Clone, Copy, Debug)]
-pub enum Slot {
+pub enum Slot<T = Record> {
     /// Nothing is committed.
     Empty,
     /// A record.
-    Record(Record),
+    Record(T),
     /// A commit word whose length leads beyond the segment.
     TooLong {
         /// The payload length that it claims, in bytes.
@@ -82,24 +85,17 @@ impl Record {
     #[inline(always)]
     #[must_use]
     pub fn payload<'r, R: Region>(&self, segment: &'r R) -> Option<&'r [u8]> {
-        if self.end() > segment.size() as u64 {
-            return None;
-        }
+        let bytes = self.bytes_in(segment)?;
         // SAFETY: `offset + 32 <= end <= size`, so the word lies inside the mapping.
         let word = unsafe { segment.base().add(self.offset as usize) }.cast::<AtomicU64>();
-        // SAFETY: `look` saw the record at a multiple of 32, so the word is aligned; the rest is as in
-        // `header_words`.
+        // SAFETY: the record was seen at a multiple of 32, so the word is aligned; the rest is as in `look`.
         let word = unsafe { word.as_ref() };
         // The same word at the same place: this is the segment, and the record was observed there.
         if word.load(Ordering::Relaxed) != self.commit.bits() {
             return None;
         }
-        // SAFETY: `offset + 32 + length <= end <= size`, so the address lies inside the mapping.
-        let start = unsafe { segment.base().add((self.offset + HEADER_SIZE) as usize) };
-        // SAFETY: the bytes lie inside the region; the writer initialised them before it stored the
-        // commit word, which `look` observed with Acquire; and committed bytes do not change any
-        // more, by the protocol that is stated above.
-        Some(unsafe { core::slice::from_raw_parts(start.as_ptr(), self.length as usize) })
+        // SAFETY: as just said, and `look` observes with Acquire.
+        Some(unsafe { bytes.as_slice() })
     }
 
     /// Copies the payload, word by word, to the beginning of `buffer`, and gives the copy; `None` if
@@ -114,7 +110,7 @@ impl Record {
         buffer: &'b mut [u8],
     ) -> Option<&'b [u8]> {
         let copy = buffer.get_mut(..self.length as usize)?;
-        let words = self.payload_words(segment)?;
+        let words = self.bytes_in(segment)?.words();
         for (bytes, word) in copy.chunks_mut(8).zip(words) {
             let word = word.load(Ordering::Relaxed).to_ne_bytes();
             bytes.copy_from_slice(word.get(..bytes.len())?);
@@ -128,26 +124,143 @@ impl Record {
     #[inline(always)]
     #[must_use]
     pub fn is_intact<R: Region>(&self, segment: &R, checksum: Checksum, seed: CrcState) -> bool {
-        self.payload_words(segment).is_some_and(|words| {
-            checksum.shared_record(seed, &self.header, self.length, words) == self.crc()
-        })
+        self.bytes_in(segment).is_some_and(|bytes| self.matches(bytes, checksum, seed))
     }
 
-    /// The words from the payload's beginning to the record's end.
     #[inline(always)]
-    fn payload_words<'r, R: Region>(&self, segment: &'r R) -> Option<&'r [AtomicU64]> {
+    fn matches(&self, bytes: Bytes<'_>, checksum: Checksum, seed: CrcState) -> bool {
+        checksum.shared_record(seed, &self.header, self.length, bytes.words()) == self.crc()
+    }
+
+    /// Where the payload is in a segment, if that is the one in which the record was seen; `None` where it would not be
+    /// inside.
+    #[inline(always)]
+    fn bytes_in<'r, R: Region>(&self, segment: &'r R) -> Option<Bytes<'r>> {
         if self.end() > segment.size() as u64 {
             return None;
         }
         // SAFETY: `offset + 32 <= end <= size`, so the address lies inside the mapping or just behind
         // its last byte.
         let start = unsafe { segment.base().add((self.offset + HEADER_SIZE) as usize) };
-        let words = (self.end() - self.offset - HEADER_SIZE) as usize / 8;
-        // SAFETY: the words end at `end`, so they lie inside the region, which stays mapped for as long
-        // as `segment` is borrowed; `look` saw the record at a multiple of 32, so they are aligned. They
-        // are initialised (files are zeroed), and atomics may be stored to by others. On a region that
-        // may not be written only Relaxed loads are made, see `ReadU64`.
-        Some(unsafe { core::slice::from_raw_parts(start.cast::<AtomicU64>().as_ptr(), words) })
+        Some(Bytes { start, length: self.length, region: PhantomData })
+    }
+}
+
+/// The payload's bytes of a record, or of what was taken for one.
+///
+/// From `start` on, which is a multiple of 32, so many bytes and those up to the record's end are mapped while `'r` lasts.
+#[derive(Clone, Copy, Debug)]
+struct Bytes<'r> {
+    start: NonNull<u8>,
+    length: u32,
+    region: PhantomData<&'r [AtomicU64]>,
+}
+
+impl<'r> Bytes<'r> {
+    /// # Safety
+    /// The commit word before these bytes was observed with Acquire.
+    #[inline(always)]
+    unsafe fn as_slice(self) -> &'r [u8] {
+        // SAFETY: the bytes are mapped; the writer initialised them before it stored the commit word, which was observed;
+        // and committed bytes do not change any more, by the protocol that `Record::payload` states.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.length as usize) }
+    }
+
+    /// The words up to the record's end.
+    #[inline(always)]
+    fn words(self) -> &'r [AtomicU64] {
+        let words = (record_size(self.length) - HEADER_SIZE) as usize / 8;
+        // SAFETY: the words are mapped and aligned. They are initialised (files are zeroed), and atomics may be stored to by
+        // others. On a region that may not be written only Relaxed loads are made, see `ReadU64`.
+        unsafe { core::slice::from_raw_parts(self.start.cast::<AtomicU64>().as_ptr(), words) }
+    }
+}
+
+/// A place in a segment, for reading the records that follow it.
+///
+/// The place is checked when it is set, so that a look takes one comparison.
+#[derive(Debug)]
+pub struct ReadCursor<'r> {
+    base: NonNull<u8>,
+    /// Bytes from `base` on that are mapped while `'r` lasts, without those behind the last multiple of 32.
+    end: u64,
+    /// A multiple of 32.
+    offset: u64,
+    region: PhantomData<&'r [AtomicU64]>,
+}
+
+/// A record, and the segment in which it was seen.
+#[derive(Debug)]
+pub struct Seen<'r> {
+    record: Record,
+    bytes: Bytes<'r>,
+}
+
+impl<'r> ReadCursor<'r> {
+    /// At an offset; `None` if it is misaligned.
+    #[inline(always)]
+    pub fn new<R: Region>(segment: &'r R, offset: u64) -> Option<Self> {
+        let end = segment.size() as u64 / HEADER_SIZE * HEADER_SIZE;
+        let cursor = Self { base: segment.base(), end, offset, region: PhantomData };
+        offset.is_multiple_of(HEADER_SIZE).then_some(cursor)
+    }
+
+    /// Looks at the slot here. Too close to the end to hold a header, it is [`Slot::Empty`].
+    #[inline(always)]
+    #[must_use]
+    pub fn look(&self) -> Slot<Seen<'r>> {
+        let &Self { base, end, offset, .. } = self;
+        if offset >= end {
+            return Slot::Empty;
+        }
+        // SAFETY: `offset + 32 <= end`, both being multiples of 32, so the header lies inside the region.
+        let start = unsafe { base.add(offset as usize) };
+        // SAFETY: as just said, 32 bytes are inside; the base is aligned to 64 (`Region`), so these are to 32.
+        // They stay mapped for as long as the region is borrowed, which `'r` is. Headers are only ever accessed as
+        // atomics. On a region that may not be written only Relaxed loads are made, see `ReadU64`.
+        let words: &[AtomicU64; HEADER_WORDS] = unsafe { start.cast().as_ref() };
+        let [commit, first, second, third] = words;
+        let slot = commit::observe(ReadU64::from(commit), |commit, length| {
+            if offset + record_size(length) > end {
+                return Slot::TooLong { length };
+            }
+            let words = [first, second, third].map(|word| ReadU64::from(word).load_relaxed());
+            let record = Record { offset, commit, header: RecordHeader::from_words(words), length };
+            // SAFETY: the record ends inside the region, behind its header.
+            let start = unsafe { start.add(HEADER_SIZE as usize) };
+            Slot::Record(Seen { record, bytes: Bytes { start, length, region: PhantomData } })
+        });
+        slot.unwrap_or(Slot::Empty)
+    }
+
+    /// Goes behind a record.
+    #[inline(always)]
+    pub fn step_over(&mut self, record: &Record) {
+        self.offset = record.end();
+    }
+}
+
+impl<'r> Seen<'r> {
+    /// The record.
+    #[inline(always)]
+    #[must_use]
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The payload: a slice of shared memory, see [`Record::payload`].
+    #[inline(always)]
+    #[must_use]
+    pub fn payload(&self) -> &'r [u8] {
+        // SAFETY: `look` observed the commit word with Acquire.
+        unsafe { self.bytes.as_slice() }
+    }
+
+    /// Whether the stored checksum is the one of the bytes, of which no slice is made.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_intact(&self, checksum: Checksum, seed: CrcState) -> bool {
+        self.record.matches(self.bytes, checksum, seed)
     }
 }
 
@@ -156,17 +269,11 @@ impl Record {
 /// An offset that is misaligned or too close to the end to hold a header is [`Slot::Empty`].
 #[inline(always)]
 pub fn look<R: Region>(segment: &R, offset: u64) -> Slot {
-    let Some([commit, first, second, third]) = header_words(segment, offset) else {
-        return Slot::Empty;
-    };
-    let slot = commit::observe(ReadU64::from(commit), |commit, length| {
-        if offset + record_size(length) > segment.size() as u64 {
-            return Slot::TooLong { length };
-        }
-        let words = [first, second, third].map(|word| ReadU64::from(word).load_relaxed());
-        Slot::Record(Record { offset, commit, header: RecordHeader::from_words(words), length })
-    });
-    slot.unwrap_or(Slot::Empty)
+    match ReadCursor::new(segment, offset).map(|cursor| cursor.look()) {
+        Some(Slot::Record(seen)) => Slot::Record(seen.record),
+        Some(Slot::TooLong { length }) => Slot::TooLong { length },
+        Some(Slot::Empty) | None => Slot::Empty,
+    }
 }
 
 /// Whether something is committed at `offset`.
@@ -190,16 +297,6 @@ pub(crate) fn store_header(
     first.store(words[0], Ordering::Relaxed);
     second.store(words[1], Ordering::Relaxed);
     third.store(words[2], Ordering::Relaxed);
-}
-
-/// The words of the header at `offset`. To be stored to only where the region may be written.
-#[inline(always)]
-fn header_words<R: Region>(segment: &R, offset: u64) -> Option<&[AtomicU64; HEADER_WORDS]> {
-    let words = address(segment, offset, HEADER_SIZE as usize)?.cast::<[AtomicU64; HEADER_WORDS]>();
-    // SAFETY: `address` checked that 32 bytes, aligned to 32, lie inside the region, which stay
-    // mapped for as long as `segment` is borrowed. Headers are only ever accessed as atomics. On a
-    // region that may not be written only Relaxed loads are made, see `ReadU64`.
-    Some(unsafe { words.as_ref() })
 }
 
 /// Stores zeros over every word of a range that is not zero, and returns how many words that were.

@@ -3,7 +3,7 @@
 use chronicle_sync::Platform;
 use chronicle_sync::record::{self, Slot};
 
-use super::{LastRead, MessageView, Tailer};
+use super::{MessageView, Tailer};
 use crate::Result;
 use crate::error::{Error, Fault};
 
@@ -34,7 +34,7 @@ impl<P: Platform> Tailer<P> {
                 .is_none_or(|(checksum, seed)| checksum.record(seed, &header, copy) == record.crc())
         });
         if let Some(payload) = verified {
-            self.last_read = Some(LastRead::of(&record));
+            self.last_read = record.offset();
             return Ok(Some(MessageView::new(&header, payload)));
         }
         (self.offset, self.seq) = (record.offset(), header.seq);

@@ -3,7 +3,7 @@
 use chronicle_sync::Platform;
 use chronicle_sync::record::{self, Slot};
 
-use super::{LastRead, MessageView, Tailer, step};
+use super::{MessageView, Tailer, step};
 use crate::Result;
 use crate::start::Start;
 
@@ -51,7 +51,7 @@ impl<P: Platform> Tailer<P> {
         self.want(Start::Earliest);
         self.seq += 1;
         self.offset = record.end();
-        self.last_read = Some(LastRead::of(&record));
+        self.last_read = record.offset();
         let payload = record.payload(&self.segment.region);
         payload.map(|payload| MessageView::new(record.header(), payload))
     }

@@ -29,6 +29,6 @@ impl<P: Platform> Tailer<P> {
     /// Time stamp of the last record that [`next`](Self::next) gave in the current segment.
     #[must_use]
     pub fn last_timestamp_ns(&self) -> Option<u64> {
-        self.last_read.map(|last| last.timestamp_ns)
+        self.last_read().map(|last| last.timestamp_ns)
     }
 }

@@ -28,6 +28,7 @@ enum Operation {
     AppendAll,
     Claim,
     Next,
+    ReadAll,
     /// Where nothing has come.
     Poll,
     Commit,
@@ -52,6 +53,7 @@ impl PathTaken {
             Operation::AppendAll => "append_all, each of 16",
             Operation::Claim => "claim and commit",
             Operation::Next => "next",
+            Operation::ReadAll => "read_all, each of 16",
             Operation::WriterAppendAt => "QueueWriter::append_at",
             Operation::ReaderNext => "QueueReader::next",
             Operation::Poll => return "next, nothing there".to_owned(),
@@ -64,7 +66,7 @@ impl PathTaken {
 
 pub fn all() -> Vec<PathTaken> {
     use Operation::{
-        Append, AppendAll, AppendAt, Claim, Commit, Next, Poll, ReaderNext, WriterAppendAt,
+        Append, AppendAll, AppendAt, Claim, Commit, Next, Poll, ReadAll, ReaderNext, WriterAppendAt,
     };
     let mut all = Vec::new();
     for operation in [Append, Next] {
@@ -72,7 +74,8 @@ pub fn all() -> Vec<PathTaken> {
             all.extend([64, 256, 1024].map(|size| PathTaken { operation, size, checksums }));
         }
     }
-    for operation in [AppendAt, WriterAppendAt, ReaderNext, AppendAll, Claim, Poll, Commit] {
+    let others = [AppendAt, WriterAppendAt, ReaderNext, ReadAll, AppendAll, Claim, Poll, Commit];
+    for operation in others {
         all.push(PathTaken { operation, size: 64, checksums: false });
     }
     all
@@ -131,6 +134,17 @@ pub fn run(name: &str) -> Outcome {
             counted(|| {
                 black_box(tailer.next()?.ok_or("a message is missing")?);
                 Ok(())
+            })
+        }
+        Operation::ReadAll => {
+            let mut tailer =
+                Tailer::open(Machine::open(directory.path())?, &TailOptions::default())?;
+            tailer.next()?;
+            counted(|| {
+                let read = tailer.read_all(BATCH as u64, |message| {
+                    black_box(message);
+                })?;
+                if read == BATCH as u64 { Ok(()) } else { Err("a message is missing".into()) }
             })
         }
         Operation::ReaderNext => {
