@@ -16,6 +16,7 @@ use chronicle_core::{
     SegmentId, Supply, prepare_segment_with,
 };
 use chronicle_sync::handoff::Handoff;
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::QueueError;
 use crate::backend::{self, Backend};
@@ -52,8 +53,8 @@ const RETENTION_BLOCKED: Duration = Duration::from_millis(500);
 /// more often than every 50 ms nor less often than this.
 const AGE_LOOKS: u64 = 64;
 const LONGEST_AGE_LOOK: Duration = Duration::from_secs(10);
-/// The tag under which segments to unmap are handed over: any will do.
-const RETIRED: u32 = 0;
+/// Segments that wait to be unmapped. Where the thread is so many behind, the writer unmaps the next one itself.
+const RETIRED: usize = 4;
 /// The tag under which the writer says that the queue is full: any will do.
 const FULL: u32 = 0;
 
@@ -62,7 +63,6 @@ struct Shared {
     prepared: Handoff<PreparedSegment<Backend>>,
     /// How long the writer has taken for a quarter of the segment that it is in. Neither side waits for the other here.
     quarter: Mutex<Duration>,
-    retired: Handoff<RetiredSegment<Backend>>,
     /// Where segments that the writer has left are kept open until they were synced.
     syncer: OnceLock<SharedSyncer>,
     full: Handoff<()>,
@@ -90,6 +90,9 @@ pub(crate) struct Housekeeping(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
+    /// For segments that the writer has left. Never locked: only a writer that is shared between threads needs the
+    /// mutex, which makes it `Sync`.
+    retired: Mutex<Producer<RetiredSegment<Backend>>>,
     platform: Backend,
     thread: Option<JoinHandle<()>>,
     /// When the writer has begun to write to the segment that it is in.
@@ -107,7 +110,6 @@ impl Housekeeping {
         let shared = Arc::new(Shared {
             prepared: Handoff::new(),
             quarter: Mutex::new(Duration::ZERO),
-            retired: Handoff::new(),
             syncer: OnceLock::new(),
             full: Handoff::new(),
             leftovers: Mutex::new(None),
@@ -115,8 +117,10 @@ impl Housekeeping {
             stop: OnceLock::new(),
             counters: OnceLock::new(),
         });
+        let (to_retire, retired) = RingBuffer::new(RETIRED);
         let worker = Worker {
             shared: Arc::clone(&shared),
+            retired,
             platform: backend::open(path)?,
             leases: Leases::default(),
             tried: None,
@@ -133,7 +137,8 @@ impl Housekeeping {
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         let platform = backend::open(path)?;
-        Ok(Self(Some(Running { shared, platform, thread: Some(thread), begun: None })))
+        let retired = Mutex::new(to_retire);
+        Ok(Self(Some(Running { shared, retired, platform, thread: Some(thread), begun: None })))
     }
 
     /// To be told when the writer has opened.
@@ -174,6 +179,10 @@ impl Running {
         }
     }
 
+    fn retired(&mut self) -> &mut Producer<RetiredSegment<Backend>> {
+        self.retired.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Wakes the thread. No system call unless it is parked.
     fn ring(&self) {
         if let Some(thread) = &self.thread {
@@ -203,11 +212,10 @@ impl Supply<Backend> for Housekeeping {
     }
 
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<Backend>> {
-        let running = self.0.as_ref()?;
-        let prepared = running.shared.prepared.take(id.get());
-        // The roll that follows hands a segment over; the other side has stored here last.
-        running.shared.retired.touch();
-        prepared
+        let running = self.0.as_mut()?;
+        // The roll that follows hands a segment over; the other side says how many it has taken.
+        running.retired().slots();
+        running.shared.prepared.take(id.get())
     }
 
     fn missed(&mut self) {
@@ -228,10 +236,11 @@ impl Supply<Backend> for Housekeeping {
         }
     }
 
+    /// Becomes a part of the roll: between two rolls another function's code has left the caches.
+    #[inline(always)]
     fn retire(&mut self, segment: RetiredSegment<Backend>) {
-        // Where the thread has not yet come round to the last one, this one is unmapped here.
-        if let Some(running) = &self.0 {
-            drop(running.shared.retired.put(RETIRED, segment));
+        if let Some(running) = &mut self.0 {
+            drop(running.retired().push(segment));
         }
     }
 }
@@ -273,6 +282,8 @@ impl Leases {
 
 struct Worker {
     shared: Arc<Shared>,
+    /// What the writer has left.
+    retired: Consumer<RetiredSegment<Backend>>,
     platform: Backend,
     leases: Leases,
     /// What was done about the segment that was asked for last, and when.
@@ -294,10 +305,9 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let mut last_work = Instant::now();
-        drop(self.shared.retired.want(RETIRED));
         self.shared.full.want(FULL);
         while self.shared.stop.get().is_none() {
-            if take_retired(&self.shared) {
+            if take_retired(&self.shared, &mut self.retired) {
                 self.rolled = true;
                 last_work = Instant::now();
             }
@@ -331,7 +341,7 @@ impl Worker {
             self.shared.opened.get().is_some() && self.age_look.is_some_and(|time| waited >= time);
         let blocked = self.blocked && waited >= RETENTION_BLOCKED;
         if self.rolled && waited >= RETENTION || blocked || ages {
-            let Self { shared, platform, leases, tried, remover, .. } = self;
+            let Self { shared, retired, platform, leases, tried, remover, .. } = self;
             // However much there is to remove: the writer is served between two segments, and a writer
             // that closes waits for one at the most. The next writer's thread removes the rest.
             let mut served = Instant::now();
@@ -339,7 +349,7 @@ impl Worker {
             let go_on = |left: Leftovers| {
                 share(shared, Some(left));
                 if served.elapsed() >= SERVE {
-                    rolled_meanwhile |= take_retired(shared);
+                    rolled_meanwhile |= take_retired(shared, retired);
                     prepare_wanted(shared, platform, tried);
                     served = Instant::now();
                 }
@@ -378,16 +388,18 @@ fn share(shared: &Shared, left: Option<Leftovers>) {
     *leftovers = left.map(|left| Leftovers { end: end.unwrap_or(left.end).min(left.end), ..left });
 }
 
-/// Unmaps a segment that the writer has left, unless it is still to be synced and can be handed to the
-/// syncer without waiting for it; whether there was one.
-fn take_retired(shared: &Shared) -> bool {
-    let Some(segment) = shared.retired.take(RETIRED) else { return false };
-    match shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
-        Some(mut syncer) => drop(syncer.retain(segment)),
-        None => drop(segment),
+/// Unmaps the segments that the writer has left, unless they are still to be synced and can be handed to the
+/// syncer without waiting for it; whether there were any.
+fn take_retired(shared: &Shared, retired: &mut Consumer<RetiredSegment<Backend>>) -> bool {
+    let mut any = false;
+    while let Ok(segment) = retired.pop() {
+        match shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
+            Some(mut syncer) => drop(syncer.retain(segment)),
+            None => drop(segment),
+        }
+        any = true;
     }
-    drop(shared.retired.want(RETIRED));
-    true
+    any
 }
 
 /// Prepares the segment that the writer wants next, if it wants one for which nothing was done yet or

@@ -77,11 +77,6 @@ impl<T> Handoff<T> {
         if accepted { self.empty() } else { None }
     }
 
-    /// Loads the state for nothing: a [`put`](Self::put) that follows soon finds its line at hand.
-    pub fn touch(&self) {
-        core::hint::black_box(self.state.load(Ordering::Relaxed));
-    }
-
     /// Maker: the tag that is wanted and not made yet.
     #[must_use]
     pub fn wanted(&self) -> Option<u32> {
