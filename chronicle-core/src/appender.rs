@@ -37,7 +37,7 @@ use crate::index::{IndexWriter, rebuild_index, resume_indexes};
 use crate::recover::{self, RecoveryReport, Tail};
 use crate::segment::{Geometry, Segment, segment_range_from};
 use crate::stamp::Stamps;
-use crate::supply::{NoSupply, Supply, prepare_segment_with};
+use crate::supply::{NoSupply, Space, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
@@ -323,8 +323,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.check_epoch()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
         if self.ready.is_none() {
+            let (platform, probe) = (&self.platform, &self.probe);
             let prepared =
-                prepare_segment_with(&self.platform, id, &self.probe, || Some(u64::MAX))?;
+                prepare_segment_with(platform, id, Space::Allocated, probe, || Some(u64::MAX))?;
             // Looked at again: preparing takes its time, and a successor's index is not to be touched.
             self.check_epoch()?;
             self.ready = prepared.map(|prepared| self.next_of(prepared));
@@ -362,7 +363,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::Fenced`], [`Error::Poisoned`].
     pub fn begin_flush(&mut self) -> Result<Position, P> {
         self.check_epoch()?;
-        self.flushes = true;
+        if !self.flushes {
+            self.flushes = true;
+            self.supply.flushes();
+        }
         let durable_seq = self.control.durable_seq().unwrap_or(self.noted_seq);
         if durable_seq > self.noted_seq && self.next_seq > durable_seq {
             self.note(durable_seq)?;

@@ -66,7 +66,7 @@ pub use seek::Sought;
 pub use seek_cache::SeekCache;
 pub use start::Start;
 pub use supply::{
-    NoSupply, PreparedSegment, RetiredSegment, Supply, prepare_segment, prepare_segment_with,
+    NoSupply, PreparedSegment, RetiredSegment, Space, Supply, prepare_segment, prepare_segment_with,
 };
 pub use tailer::{
     Armed, MessageView, NotifyView, ParkAny, Sleeper, TailOptions, Tailer, Visibility,

@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use chronicle_core::{
-    Appender, NoProbe, NoSupply, SegmentId, Site, Start, WaitOutcome, WaitStrategy, WriteOptions,
-    prepare_segment_with,
+    Appender, NoProbe, NoSupply, SegmentId, Site, Space, Start, WaitOutcome, WaitStrategy,
+    WriteOptions, prepare_segment_with,
 };
 use chronicle_sync::{Clock, Platform};
 use support::child::{Body, told};
@@ -64,7 +64,10 @@ fn the_writer_whose_helper_dies() {
         let platform = platform(&queue);
         let probe = DieAt::new(&site, passes);
         for id in wants {
-            drop(prepare_segment_with(&platform, id, &probe, || Some(1 << 14)).unwrap());
+            drop(
+                prepare_segment_with(&platform, id, Space::Written, &probe, || Some(1 << 14))
+                    .unwrap(),
+            );
         }
     });
     let mut acknowledged = std::io::stdout().lock();

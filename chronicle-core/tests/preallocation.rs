@@ -15,10 +15,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use chronicle_core::{
-    Appender, NoProbe, NoSupply, PreparedSegment, SegmentId, Site, Supply, WriteOptions,
+    Appender, NoProbe, NoSupply, PreparedSegment, SegmentId, Site, Space, Supply, WriteOptions,
     prepare_segment, prepare_segment_with,
 };
 use chronicle_platform_linux::LinuxPlatform;
+use support::counting::{Calls, Counting};
 use support::probes::At;
 use support::{Home, TYPE, assert_holds, payload};
 
@@ -73,7 +74,8 @@ fn what_is_prepared_in_pieces_may_be_left_in_the_middle() {
     let id = SegmentId::new(1).unwrap();
     let prepare = |pieces: usize| {
         let mut left = vec![5000; pieces];
-        prepare_segment_with(&home.platform(), id, &NoProbe, || left.pop()).unwrap()
+        prepare_segment_with(&home.platform(), id, Space::Allocated, &NoProbe, || left.pop())
+            .unwrap()
     };
     assert!(prepare(3).is_none());
     assert!(prepare(0).is_none());
@@ -125,6 +127,7 @@ fn prepare_next_makes_the_roll_use_what_is_there() {
 #[derive(Default)]
 struct Shelf {
     begun: usize,
+    flushes: usize,
     wanted: Vec<u32>,
     ready: Option<PreparedSegment<LinuxPlatform>>,
     taken: Vec<u32>,
@@ -136,6 +139,10 @@ struct Shelves(Rc<RefCell<Shelf>>);
 impl Supply<LinuxPlatform> for Shelves {
     fn begun(&mut self) {
         self.0.borrow_mut().begun += 1;
+    }
+
+    fn flushes(&mut self) {
+        self.0.borrow_mut().flushes += 1;
     }
 
     fn want(&mut self, id: SegmentId) {
@@ -163,6 +170,48 @@ fn stale_prealloc_is_ignored() {
     assert_eq!(shelves.0.borrow().wanted, [1, 2, 3], "asked once for each");
     assert_eq!(shelves.0.borrow().taken, [1, 1, 2, 2, 3, 3], "before the roll, and at it");
     assert!(shelves.0.borrow().ready.is_some());
+    assert_holds(&home.read_all(), count);
+}
+
+#[test]
+fn who_prepares_is_told_once_that_the_writer_flushes() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    appender.append(TYPE, b"one").unwrap();
+    assert_eq!(shelves.0.borrow().flushes, 0);
+    for _ in 0..3 {
+        appender.append(TYPE, b"more").unwrap();
+        appender.flush().unwrap();
+        assert_eq!(shelves.0.borrow().flushes, 1);
+    }
+}
+
+#[test]
+fn a_segment_is_written_ahead_only_if_that_is_asked_for_and_is_the_same_to_its_writer() {
+    let home = Home::with_queue(1 << 20);
+    let mut appender = home.appender();
+    let calls = Calls::default();
+    let prepare = |id, space| {
+        let platform = Counting::new(home.platform(), &calls);
+        let id = SegmentId::new(id).unwrap();
+        assert!(
+            prepare_segment_with(&platform, id, space, &NoProbe, || Some(1 << 16))
+                .unwrap()
+                .is_some()
+        );
+        let calls = calls.take();
+        (calls.get("prefault").copied(), calls.get("write_ahead").copied())
+    };
+    // Each page is made ready again, because it was written; and those of the index.
+    assert_eq!(prepare(1, Space::Written), (Some(33), Some(16)));
+    assert_eq!(prepare(2, Space::Allocated), (Some(17), None));
+    let before = [1, 2].map(|id| inode(&home, id).unwrap());
+    let count = fill_up_to(&mut appender, 3);
+    appender.flush().unwrap();
+    assert_eq!([1, 2].map(|id| inode(&home, id).unwrap()), before);
     assert_holds(&home.read_all(), count);
 }
 

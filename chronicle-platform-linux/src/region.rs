@@ -7,7 +7,7 @@ use core::ops::Range;
 use core::ptr::{NonNull, null_mut};
 
 use chronicle_sync::{Region, RegionMut};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::mm::{
@@ -103,6 +103,24 @@ impl LinuxMap {
     /// file description as `file`, through which the mapping was made.
     pub(crate) fn sync(&self, range: Range<u64>) -> Result<(), LinuxError> {
         self.mapping.sync(self.clamp(range))
+    }
+
+    /// Writes the dirty pages of a range, and waits for that and for nothing else (sync_file_range(2)): the file system's own
+    /// records are changed by it, but not brought to the medium.
+    pub(crate) fn write_ahead(&self, range: Range<u64>) {
+        if self.is_in_memory() {
+            return;
+        }
+        let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        let range = self.clamp(range);
+        let (start, length) = (range.start as libc::off64_t, range.len() as libc::off64_t);
+        if length > 0 {
+            // SAFETY: the call takes no pointer, and the descriptor is open for as long as `file` lives. What it reports is that
+            // zeros were not written, which nobody has been promised; what is stored there later is written anew.
+            let _ = unsafe { libc::sync_file_range(self.file.as_raw_fd(), start, length, flags) };
+        }
     }
 
     fn clamp(&self, range: Range<u64>) -> Range<usize> {

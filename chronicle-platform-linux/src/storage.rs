@@ -234,6 +234,12 @@ impl Storage for LinuxStorage {
         map.populate(range);
     }
 
+    /// File systems mark space that was allocated and never written, and the first sync of each page has to change that, in
+    /// a transaction of the file system. Written with zeros once, it is marked no more.
+    fn write_ahead(&self, map: &LinuxMap, range: Range<u64>) {
+        map.write_ahead(range);
+    }
+
     /// `msync(2)` of the range, not `fdatasync(2)` of the file: pages that were made ready ahead of the
     /// writer are dirty, and nobody waits for them. Both levels are the same.
     fn sync(

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
@@ -159,6 +160,54 @@ fn prefaulting_makes_pages_present_and_keeps_their_bytes() {
     queue.storage().prefault(&map, u64::MAX..u64::MAX);
     #[allow(clippy::reversed_empty_ranges, reason = "a caller's mistake is no fault of the hint")]
     queue.storage().prefault(&map, 8192..0);
+}
+
+/// Bytes of a file that its file system marks as allocated and never written; `None` if it does not say
+/// (`FS_IOC_FIEMAP`, Documentation/filesystems/fiemap.rst).
+fn unwritten(file: &std::fs::File) -> Option<u64> {
+    const FIEMAP: libc::Ioctl = 0xc020_660b_u32 as libc::Ioctl;
+    const SYNC: u64 = 1;
+    const UNWRITTEN: u64 = 0x800;
+    const EXTENTS: usize = 512;
+    // Start, length, flags, mapped extents, their number and a word that is reserved; then seven words for each extent.
+    let mut request = [0u64; 4 + 7 * EXTENTS];
+    request[1] = u64::MAX;
+    request[2] = SYNC;
+    request[3] = EXTENTS as u64;
+    // SAFETY: the request is as long as its number of extents says.
+    if unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP, request.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let extents = request[4..].chunks(7).take((request[2] >> 32) as usize);
+    Some(extents.filter(|extent| extent[5] & UNWRITTEN != 0).map(|extent| extent[2]).sum())
+}
+
+#[test]
+fn what_is_written_ahead_is_marked_as_written_and_keeps_its_bytes() {
+    const SIZE: u64 = 4 << 20;
+    let queue = Queue::new();
+    let map = queue.make(&segment(0), SIZE);
+    map.store_words(70_000, &[4]).unwrap();
+    let file = std::fs::File::open(queue.path("000000000.q")).unwrap();
+    if unwritten(&file) != Some(SIZE - (64 << 10)) && unwritten(&file) != Some(SIZE - 4096) {
+        println!("SKIPPED: this file system does not say what was never written");
+        return;
+    }
+    let (half, whole) = (0..SIZE / 2, 0..SIZE);
+    queue.storage().write_ahead(&map, half.clone());
+    assert!(
+        unwritten(&file).unwrap() >= SIZE - (64 << 10),
+        "where no page is there, nothing is written"
+    );
+    queue.storage().prefault(&map, half.clone());
+    queue.storage().write_ahead(&map, half);
+    assert_eq!(unwritten(&file), Some(SIZE / 2));
+    queue.storage().prefault(&map, whole.clone());
+    queue.storage().write_ahead(&map, whole);
+    assert_eq!(unwritten(&file), Some(0));
+    assert_eq!(map.copy_words(70_000), Some([4]));
+    queue.storage().write_ahead(&map, 0..u64::MAX);
+    queue.storage().write_ahead(&map, u64::MAX..u64::MAX);
 }
 
 #[test]

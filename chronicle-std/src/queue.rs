@@ -259,7 +259,11 @@ fn checked<T>(path: &Path, result: Result<T, FormatError>) -> Result<T, QueueErr
 
 fn open_writer(path: &Path, config: &WriterConfig) -> Result<QueueWriter, QueueError> {
     let platform = backend::open_local(path, config.any_file_system)?;
-    let supply = if config.background { Housekeeping::start(path)? } else { Housekeeping::none() };
+    let supply = if config.background {
+        Housekeeping::start(path, config.zeros_ahead)?
+    } else {
+        Housekeeping::none()
+    };
     let opened = supply.opened();
     let appender = Appender::open_with(platform, config.write_options(), NoProbe, supply)
         .map_err(|error| QueueError::from_core(path, error))?;

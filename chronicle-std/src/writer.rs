@@ -23,7 +23,7 @@ pub(crate) type WriterAppender = Appender<Backend, NoProbe, Housekeeping>;
 /// death of any process; it survives a power loss once it is durable, see
 /// [`flush`](Self::flush) and [`SyncPolicy`]. Dropping the writer releases the queue to the next one.
 pub struct QueueWriter {
-    appender: WriterAppender,
+    pub(crate) appender: WriterAppender,
     group: Option<GroupCommit>,
     path: PathBuf,
     when_full: WhenFull,

@@ -185,6 +185,11 @@ impl Storage for CountingStorage {
         self.inner.storage().prefault(map, range);
     }
 
+    fn write_ahead(&self, map: &LinuxMap, range: Range<u64>) {
+        self.calls.count("write_ahead");
+        self.inner.storage().write_ahead(map, range);
+    }
+
     fn sync(&self, map: &LinuxMap, range: Range<u64>, level: Durability) -> Result<(), LinuxError> {
         self.calls.count("sync");
         self.inner.storage().sync(map, range, level)

@@ -271,6 +271,10 @@ impl Storage for FaultyStorage {
         self.real().prefault(map, range);
     }
 
+    fn write_ahead(&self, map: &Self::Map, range: Range<u64>) {
+        self.real().write_ahead(map, range);
+    }
+
     fn sync(
         &self,
         map: &Self::Map,

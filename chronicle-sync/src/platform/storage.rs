@@ -157,6 +157,12 @@ pub trait Storage {
         let _ = (map, range);
     }
 
+    /// Writes a reserved range to the medium as it is, where syncs of what is stored to it later are faster for that, and waits
+    /// for it. A hint: it may do nothing, and promises nothing.
+    fn write_ahead(&self, map: &Self::Map, range: Range<u64>) {
+        let _ = (map, range);
+    }
+
     /// Brings a range to the medium.
     ///
     /// # Errors

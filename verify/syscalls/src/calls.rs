@@ -116,6 +116,7 @@ pub(crate) const KINDS: &[Kind] = kinds! {
     "munmap" SYS_munmap any: ENOMEM;
     "madvise" SYS_madvise any: EAGAIN ENOMEM EINVAL EIO EFAULT;
     "msync" SYS_msync any: EIO ENOSPC EDQUOT ENOMEM EBUSY EINTR;
+    "sync_file_range" SYS_sync_file_range any: EIO ENOSPC ENOMEM ESPIPE;
     "fsync" SYS_fsync any: EIO ENOSPC EDQUOT EROFS EINTR EINVAL;
     "fdatasync" SYS_fdatasync any: EIO ENOSPC EDQUOT EROFS EINTR EINVAL;
     "renameat2" SYS_renameat2 any: ENOSPC EDQUOT EIO EROFS EACCES ENOMEM EINVAL ENOSYS;

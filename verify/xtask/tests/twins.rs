@@ -20,6 +20,10 @@ const NAMED_ALONE: &[(&str, &str)] = &[
     ("linux: Park::wait_any", "futex_waitv"),
     ("linux: Park::words_at_once", "futex_waitv"),
     ("linux: Storage::reserve_staged", "large pages"),
+    (
+        "linux: Storage::write_ahead",
+        "sync_file_range; on APFS a page that is written anew goes to new space all the same",
+    ),
 ];
 
 fn root() -> PathBuf {

@@ -46,6 +46,7 @@ pub const LOGS: &[(&str, Open)] = &[
     ("raw zeroed", raw::open_zeroed),
     ("chronicle flush", chronicle::open_flushed),
     ("chronicle group", chronicle::open_grouped),
+    ("chronicle first", chronicle::open_first),
     ("raft-engine", raft_engine::open),
     ("okaywal", okaywal::open),
     ("fjall", fjall::open),
