@@ -178,8 +178,10 @@ fn unwritten(file: &std::fs::File) -> Option<u64> {
     if unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP, request.as_mut_ptr()) } != 0 {
         return None;
     }
-    let extents = request[4..].chunks(7).take((request[2] >> 32) as usize);
-    Some(extents.filter(|extent| extent[5] & UNWRITTEN != 0).map(|extent| extent[2]).sum())
+    let mapped = (request[2] >> 32) as usize;
+    let extents = request[4..].as_chunks().0.iter().take(mapped);
+    let unwritten = extents.filter(|[_, _, _, _, _, flags, _]| flags & UNWRITTEN != 0);
+    Some(unwritten.map(|[_, _, length, ..]| length).sum())
 }
 
 #[test]
