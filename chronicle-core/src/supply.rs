@@ -34,12 +34,13 @@ impl<P: Platform> PreparedSegment<P> {
 pub enum Space {
     /// It is allocated, and its pages are made ready.
     Allocated,
-    /// And its zeros are written to the medium ahead of the log ([`Storage::write_ahead`]): syncs of what is appended then
-    /// take less time, and the medium writes twice as much.
+    /// And its zeros are written to the medium ahead of the log ([`Storage::write_ahead`]), where it is made ready in pieces of
+    /// up to 256 KiB: whoever takes larger ones has no time. Syncs of what is appended then take less of it, and the medium
+    /// writes twice as much.
     Written,
 }
 
-/// So much is written ahead at once: a sync of the log's waits behind it.
+/// No more is written ahead at once: a sync of the log's waits behind it.
 const WRITTEN_AT_ONCE: u64 = 256 << 10;
 
 /// A segment that was rolled out of. Dropping it unmaps it, which takes its time.
@@ -127,10 +128,9 @@ pub fn prepare_segment_with<P: Platform>(
     let mut ready = 0;
     while ready < size {
         let Some(piece) = next_piece() else { return Ok(None) };
-        let piece = if space == Space::Written { piece.min(WRITTEN_AT_ONCE) } else { piece };
         let end = ready.saturating_add(piece.max(PAGE)).min(size);
         storage.prefault(&segment.region, ready..end);
-        if space == Space::Written {
+        if space == Space::Written && piece <= WRITTEN_AT_ONCE {
             storage.write_ahead(&segment.region, ready..end);
             // A page that was written is made ready anew: the system notices the next store to it.
             storage.prefault(&segment.region, ready..end);

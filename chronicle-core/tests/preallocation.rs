@@ -194,20 +194,19 @@ fn a_segment_is_written_ahead_only_if_that_is_asked_for_and_is_the_same_to_its_w
     let home = Home::with_queue(1 << 20);
     let mut appender = home.appender();
     let calls = Calls::default();
-    let prepare = |id, space| {
+    let prepare = |id, space, piece| {
         let platform = Counting::new(home.platform(), &calls);
         let id = SegmentId::new(id).unwrap();
         assert!(
-            prepare_segment_with(&platform, id, space, &NoProbe, || Some(1 << 16))
-                .unwrap()
-                .is_some()
+            prepare_segment_with(&platform, id, space, &NoProbe, || Some(piece)).unwrap().is_some()
         );
         let calls = calls.take();
         (calls.get("prefault").copied(), calls.get("write_ahead").copied())
     };
     // Each page is made ready again, because it was written; and those of the index.
-    assert_eq!(prepare(1, Space::Written), (Some(33), Some(16)));
-    assert_eq!(prepare(2, Space::Allocated), (Some(17), None));
+    assert_eq!(prepare(1, Space::Written, 1 << 16), (Some(33), Some(16)));
+    assert_eq!(prepare(2, Space::Allocated, 1 << 16), (Some(17), None));
+    assert_eq!(prepare(3, Space::Written, 1 << 19), (Some(3), None), "there is no time for it");
     let before = [1, 2].map(|id| inode(&home, id).unwrap());
     let count = fill_up_to(&mut appender, 3);
     appender.flush().unwrap();

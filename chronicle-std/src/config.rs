@@ -48,9 +48,10 @@ pub struct WriterConfig {
     /// millisecond or so, and old segments go only when
     /// [`apply_retention`](crate::QueueWriter::apply_retention) is called.
     pub background: bool,
-    /// Whether that thread writes the next segment's zeros to the disk ahead of a writer that flushes, if it takes its time: at
-    /// least 300 ms for a quarter of a segment. On by default. A flush of a few pages or more then takes half to two
-    /// thirds of the time, and the disk writes twice as much. Does nothing for queues in memory, and on macOS.
+    /// Whether that thread writes the next segment's zeros to the disk ahead of a writer that flushes, as far as it gets while
+    /// the writer fills half a segment, and not for one that fills a quarter in less than 150 ms. On by default. A flush of a
+    /// few pages or more then takes half to two thirds of the time, and the disk writes twice as much. Does nothing for
+    /// queues in memory, and on macOS.
     pub zeros_ahead: bool,
     /// What an append does in a queue that is full; it fails by default.
     pub when_full: WhenFull,

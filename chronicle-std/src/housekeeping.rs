@@ -39,8 +39,6 @@ const PIECE_IN_A_HURRY: u64 = 128 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 /// A writer that takes so long for the first quarter of a segment leaves time for pauses while the next one is prepared.
 const UNHURRIED: Duration = Duration::from_millis(150);
-/// A writer that takes so long for it leaves time for writing zeros ahead too: 0.5 s for a segment of 128 MiB on an SSD.
-const LEISURELY: Duration = Duration::from_millis(300);
 /// After a roll, old segments are looked at once this much time has gone by since the last look.
 const RETENTION: Duration = Duration::from_millis(20);
 /// How often, while it removes segments, it looks what the writer wants. A writer that rolls more often
@@ -438,9 +436,8 @@ fn prepare_wanted(
 /// Prepares a segment; the writer makes it itself if this fails, and says why if it cannot.
 fn prepare(shared: &Shared, platform: &Backend, tag: u32) -> Prepared {
     let Ok(id) = SegmentId::new(tag.into()) else { return Prepared::Done };
-    let quarter = *shared.quarter.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut pace = Pace::new(quarter);
-    let space = space(shared.flushes.get().is_some(), quarter);
+    let mut pace = Pace::new(*shared.quarter.lock().unwrap_or_else(PoisonError::into_inner));
+    let space = if shared.flushes.get().is_some() { Space::Written } else { Space::Allocated };
     match prepare_segment_with(platform, id, space, &NoProbe, || pace.next_piece(&shared.stop)) {
         Ok(Some(segment)) => {
             // Given back if the writer was faster: then it uses the file by a mapping of its own.
@@ -451,11 +448,6 @@ fn prepare(shared: &Shared, platform: &Backend, tag: u32) -> Prepared {
         Ok(None) => Prepared::Done,
         Err(_) => Prepared::Failed,
     }
-}
-
-/// What is done for a writer that has taken so long for a quarter of a segment.
-fn space(flushes: bool, quarter: Duration) -> Space {
-    if flushes && quarter >= LEISURELY { Space::Written } else { Space::Allocated }
 }
 
 /// What became of a segment that the writer had asked for.
@@ -528,11 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_written_ahead_of_a_writer_that_flushes_and_leaves_time_unless_they_are_not_wanted()
-    {
-        assert_eq!(space(true, LEISURELY), Space::Written);
-        assert_eq!(space(true, LEISURELY / 2), Space::Allocated);
-        assert_eq!(space(false, LEISURELY * 2), Space::Allocated);
+    fn zeros_are_written_ahead_of_a_writer_that_flushes_unless_they_are_not_wanted() {
         for wanted in [true, false] {
             let directory = tempfile::tempdir().unwrap();
             let config = crate::WriterConfig { zeros_ahead: wanted, ..Default::default() };

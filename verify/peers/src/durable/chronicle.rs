@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of what fills the first segment.
 const FILLER: usize = 96 << 10;
 /// Between two of these.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(2);
 /// For what is still to be done for the second segment when the first one is nearly full.
 const PREPARED: Duration = Duration::from_secs(1);
 
