@@ -34,9 +34,9 @@ impl<P: Platform> PreparedSegment<P> {
 pub enum Space {
     /// It is allocated, and its pages are made ready.
     Allocated,
-    /// And its zeros are written to the medium ahead of the log ([`Storage::write_ahead`]), where it is made ready in pieces of
-    /// up to 256 KiB: whoever takes larger ones has no time. Syncs of what is appended then take less of it, and the medium
-    /// writes twice as much.
+    /// And its zeros are written to the medium before it has a name ([`Storage::write_staged`]), in pieces of up to 256 KiB:
+    /// whoever takes larger ones has no time, and leaves the rest unwritten. Syncs of what is appended then take less of
+    /// it, and the medium writes twice as much.
     Written,
 }
 
@@ -107,6 +107,18 @@ pub fn prepare_segment_with<P: Platform>(
         }
         reserved = provided;
     }
+    let mut written = if space == Space::Written { 0 } else { size };
+    while written < size {
+        let Some(piece) = next_piece() else { return Ok(None) };
+        if piece > WRITTEN_AT_ONCE {
+            break;
+        }
+        let end = written.saturating_add(piece.max(PAGE)).min(size);
+        storage
+            .write_staged(&staged, written..end)
+            .map_err(Error::platform(Object::Segment(id), Operation::Sync))?;
+        written = end;
+    }
     probe.at(Site::Staged);
     let segment = match publish_segment(platform, id, header, staged) {
         Ok(segment) => segment,
@@ -130,11 +142,6 @@ pub fn prepare_segment_with<P: Platform>(
         let Some(piece) = next_piece() else { return Ok(None) };
         let end = ready.saturating_add(piece.max(PAGE)).min(size);
         storage.prefault(&segment.region, ready..end);
-        if space == Space::Written && piece <= WRITTEN_AT_ONCE {
-            storage.write_ahead(&segment.region, ready..end);
-            // A page that was written is made ready anew: the system notices the next store to it.
-            storage.prefault(&segment.region, ready..end);
-        }
         ready = end;
     }
     // The segment is what counts: without space for an index it has none.

@@ -56,7 +56,7 @@ fn plausible(call: Call) -> &'static [ErrorKind] {
         Call::LockState => &[Exhausted, Io],
         Call::Wait | Call::Wake => &[Other],
         // Hints, and what only a repair asks for.
-        Call::Prefault | Call::Sweep | Call::Rescue => &[],
+        Call::Prefault | Call::Sweep | Call::Rescue | Call::WriteStaged => &[],
     }
 }
 

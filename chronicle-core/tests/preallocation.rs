@@ -19,7 +19,9 @@ use chronicle_core::{
     prepare_segment, prepare_segment_with,
 };
 use chronicle_platform_linux::LinuxPlatform;
+use chronicle_sync::ErrorKind;
 use support::counting::{Calls, Counting};
+use support::faulty::{Call, Faults, Faulty};
 use support::probes::At;
 use support::{Home, TYPE, assert_holds, payload};
 
@@ -201,16 +203,37 @@ fn a_segment_is_written_ahead_only_if_that_is_asked_for_and_is_the_same_to_its_w
             prepare_segment_with(&platform, id, space, &NoProbe, || Some(piece)).unwrap().is_some()
         );
         let calls = calls.take();
-        (calls.get("prefault").copied(), calls.get("write_ahead").copied())
+        (calls.get("prefault").copied(), calls.get("write_staged").copied())
     };
-    // Each page is made ready again, because it was written; and those of the index.
-    assert_eq!(prepare(1, Space::Written, 1 << 16), (Some(33), Some(16)));
+    // Those of the segment, and those of the index.
+    assert_eq!(prepare(1, Space::Written, 1 << 16), (Some(17), Some(16)));
     assert_eq!(prepare(2, Space::Allocated, 1 << 16), (Some(17), None));
     assert_eq!(prepare(3, Space::Written, 1 << 19), (Some(3), None), "there is no time for it");
     let before = [1, 2].map(|id| inode(&home, id).unwrap());
     let count = fill_up_to(&mut appender, 3);
     appender.flush().unwrap();
     assert_eq!([1, 2].map(|id| inode(&home, id).unwrap()), before);
+    assert_holds(&home.read_all(), count);
+}
+
+/// Who waits for a write that fails is told of it in the place of whoever opens the file later: nobody may come to have such
+/// a file.
+#[test]
+fn a_segment_whose_zeros_cannot_be_written_gets_no_name() {
+    let home = Home::with_queue(1 << 20);
+    let mut appender = home.appender();
+    let faults = Faults::default();
+    let id = SegmentId::new(1).unwrap();
+    let prepare = || {
+        let platform = Faulty::new(|| home.platform(), &faults);
+        prepare_segment_with(&platform, id, Space::Written, &NoProbe, || Some(1 << 16))
+            .map(|prepared| prepared.is_some())
+    };
+    faults.fail(Call::WriteStaged, 7, ErrorKind::Io);
+    prepare().unwrap_err();
+    assert!(inode(&home, 1).is_none());
+    assert!(prepare().unwrap());
+    let count = fill_up_to(&mut appender, 2);
     assert_holds(&home.read_all(), count);
 }
 

@@ -191,7 +191,7 @@ fn control(file: BorrowedFd<'_>, command: c_int, lock: &mut libc::flock) -> Resu
     if done == -1 { Err(last_errno()) } else { Ok(()) }
 }
 
-fn last_errno() -> Errno {
+pub(crate) fn last_errno() -> Errno {
     // SAFETY: takes nothing and returns the address of this thread's variable.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: the variable lives as long as the thread and only this thread uses it.

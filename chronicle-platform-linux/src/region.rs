@@ -16,6 +16,7 @@ use rustix::mm::{
 use rustix::param::page_size;
 
 use crate::error::{Call, LinuxError};
+use crate::lock::last_errno;
 use crate::space::is_in_memory;
 
 /// Bytes that the processor maps with one entry, if the kernel has them in one piece and they lie at a multiple of
@@ -105,22 +106,28 @@ impl LinuxMap {
         self.mapping.sync(self.clamp(range))
     }
 
-    /// Writes the dirty pages of a range, and waits for that and for nothing else (sync_file_range(2)): the file system's own
-    /// records are changed by it, but not brought to the medium.
-    pub(crate) fn write_ahead(&self, range: Range<u64>) {
+    /// Makes the pages of a range and writes them, and waits for that and for nothing else (sync_file_range(2)): the file
+    /// system's own records are changed by it, but not brought to the medium.
+    pub(crate) fn write(&self, range: Range<u64>) -> Result<(), LinuxError> {
         if self.is_in_memory() {
-            return;
+            return Ok(());
         }
+        self.populate(range.clone());
         let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
             | libc::SYNC_FILE_RANGE_WRITE
             | libc::SYNC_FILE_RANGE_WAIT_AFTER;
         let range = self.clamp(range);
         let (start, length) = (range.start as libc::off64_t, range.len() as libc::off64_t);
-        if length > 0 {
-            // SAFETY: the call takes no pointer, and the descriptor is open for as long as `file` lives. What it reports is that
-            // zeros were not written, which nobody has been promised; what is stored there later is written anew.
-            let _ = unsafe { libc::sync_file_range(self.file.as_raw_fd(), start, length, flags) };
+        if length == 0 {
+            // To the kernel that is everything behind the start.
+            return Ok(());
         }
+        Call::SyncData.make(|| {
+            // SAFETY: the call takes no pointer, and the descriptor is open for as long as `file` lives.
+            let result =
+                unsafe { libc::sync_file_range(self.file.as_raw_fd(), start, length, flags) };
+            if result == 0 { Ok(()) } else { Err(last_errno()) }
+        })
     }
 
     fn clamp(&self, range: Range<u64>) -> Range<usize> {

@@ -141,6 +141,12 @@ impl Storage for LinuxStorage {
         provide_in_pieces(&staged.map, reserved, wanted)
     }
 
+    /// File systems mark space that was allocated and never written, and the first sync of each page has to change that, in
+    /// a transaction of the file system. Written with zeros once, it is marked no more.
+    fn write_staged(&self, staged: &LinuxStaged, range: Range<u64>) -> Result<(), LinuxError> {
+        staged.map.write(range)
+    }
+
     /// `fsync(2)`: unlike `fdatasync(2)`, it covers the file's mode too.
     fn sync_staged(&self, staged: &LinuxStaged) -> Result<(), LinuxError> {
         Call::Sync.make(|| fsync(staged.map.file()))
@@ -232,12 +238,6 @@ impl Storage for LinuxStorage {
 
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {
         map.populate(range);
-    }
-
-    /// File systems mark space that was allocated and never written, and the first sync of each page has to change that, in
-    /// a transaction of the file system. Written with zeros once, it is marked no more.
-    fn write_ahead(&self, map: &LinuxMap, range: Range<u64>) {
-        map.write_ahead(range);
     }
 
     /// `msync(2)` of the range, not `fdatasync(2)` of the file: pages that were made ready ahead of the

@@ -131,6 +131,11 @@ impl Storage for CountingStorage {
         self.inner.storage().stage(object, stage)
     }
 
+    fn write_staged(&self, staged: &LinuxStaged, range: Range<u64>) -> Result<(), LinuxError> {
+        self.calls.count("write_staged");
+        self.inner.storage().write_staged(staged, range)
+    }
+
     fn sync_staged(&self, staged: &LinuxStaged) -> Result<(), LinuxError> {
         self.calls.count("sync_staged");
         self.inner.storage().sync_staged(staged)
@@ -183,11 +188,6 @@ impl Storage for CountingStorage {
     fn prefault(&self, map: &LinuxMap, range: Range<u64>) {
         self.calls.count("prefault");
         self.inner.storage().prefault(map, range);
-    }
-
-    fn write_ahead(&self, map: &LinuxMap, range: Range<u64>) {
-        self.calls.count("write_ahead");
-        self.inner.storage().write_ahead(map, range);
     }
 
     fn sync(&self, map: &LinuxMap, range: Range<u64>, level: Durability) -> Result<(), LinuxError> {

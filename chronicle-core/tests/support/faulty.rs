@@ -19,6 +19,8 @@ use chronicle_sync::{Instant, notify};
 pub enum Call {
     Prepare,
     Stage,
+    /// Made only for segments that are [written](chronicle_core::Space::Written) ahead.
+    WriteStaged,
     SyncStaged,
     Publish,
     Open,
@@ -229,6 +231,10 @@ impl Storage for FaultyStorage {
         self.faults.make(Call::Stage, || self.real().stage(object, stage))
     }
 
+    fn write_staged(&self, staged: &Self::Staged, range: Range<u64>) -> Result<(), FaultyError> {
+        self.faults.make(Call::WriteStaged, || self.real().write_staged(staged, range))
+    }
+
     fn sync_staged(&self, staged: &Self::Staged) -> Result<(), FaultyError> {
         self.faults.make(Call::SyncStaged, || self.real().sync_staged(staged))
     }
@@ -269,10 +275,6 @@ impl Storage for FaultyStorage {
         // A hint, so there is nothing to fail.
         let _ = self.faults.at(Call::Prefault);
         self.real().prefault(map, range);
-    }
-
-    fn write_ahead(&self, map: &Self::Map, range: Range<u64>) {
-        self.real().write_ahead(map, range);
     }
 
     fn sync(

@@ -95,6 +95,19 @@ pub trait Storage {
         Ok(reserved)
     }
 
+    /// Writes a range of a staged object that has space to the medium as it is, and waits for it, where syncs of what is stored
+    /// there later are faster for that. It may do nothing.
+    ///
+    /// Only of objects without a name: whoever waits for a write is told of its failure in the place of all who open
+    /// the object later, and nobody else has stored anything there.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`.
+    fn write_staged(&self, staged: &Self::Staged, range: Range<u64>) -> Result<(), Self::Error> {
+        let _ = (staged, range);
+        Ok(())
+    }
+
     /// Brings a staged object to the medium, so that its name never leads to unwritten bytes.
     ///
     /// # Errors
@@ -154,12 +167,6 @@ pub trait Storage {
 
     /// Makes the first store to each page of a reserved range cheap. A hint.
     fn prefault(&self, map: &Self::Map, range: Range<u64>) {
-        let _ = (map, range);
-    }
-
-    /// Writes a reserved range to the medium as it is, where syncs of what is stored to it later are faster for that, and waits
-    /// for it. A hint: it may do nothing, and promises nothing.
-    fn write_ahead(&self, map: &Self::Map, range: Range<u64>) {
         let _ = (map, range);
     }
 

@@ -21,7 +21,7 @@ const NAMED_ALONE: &[(&str, &str)] = &[
     ("linux: Park::words_at_once", "futex_waitv"),
     ("linux: Storage::reserve_staged", "large pages"),
     (
-        "linux: Storage::write_ahead",
+        "linux: Storage::write_staged",
         "sync_file_range; on APFS a page that is written anew goes to new space all the same",
     ),
 ];
