@@ -166,13 +166,11 @@ fn prefaulting_makes_pages_present_and_keeps_their_bytes() {
 /// (`FS_IOC_FIEMAP`, Documentation/filesystems/fiemap.rst).
 fn unwritten(file: &std::fs::File) -> Option<u64> {
     const FIEMAP: libc::Ioctl = 0xc020_660b_u32 as libc::Ioctl;
-    const SYNC: u64 = 1;
     const UNWRITTEN: u64 = 0x800;
     const EXTENTS: usize = 512;
     // Start, length, flags, mapped extents, their number and a word that is reserved; then seven words for each extent.
     let mut request = [0u64; 4 + 7 * EXTENTS];
     request[1] = u64::MAX;
-    request[2] = SYNC;
     request[3] = EXTENTS as u64;
     // SAFETY: the request is as long as its number of extents says.
     if unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP, request.as_mut_ptr()) } != 0 {
