@@ -150,7 +150,7 @@ impl<R: RegionMut + ?Sized> RegionMutExt for R {}
 /// The address of `length` bytes (a power of two) at `at`, if they lie inside and are aligned to
 /// their length.
 #[inline(always)]
-pub(crate) fn address<R: Region + ?Sized>(
+fn address<R: Region + ?Sized>(
     region: &R,
     at: u64,
     length: usize,
