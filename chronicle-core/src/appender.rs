@@ -2,6 +2,7 @@
 
 mod at;
 mod claim;
+mod fast;
 mod many;
 mod roll;
 mod room;
@@ -21,6 +22,7 @@ use chronicle_sync::{
 };
 
 pub use claim::Claim;
+pub use fast::{Fast, Now, Time};
 pub(crate) use many::MOST_STAGED;
 pub use stats::AppenderStats;
 
@@ -244,10 +246,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::Poisoned`]: this appender is of no more use.
     #[inline(always)]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        let stored = self.append_stamped(type_id, payload, None)?;
-        self.announce_published();
-        self.enter(&stored);
-        Ok(stored.seq)
+        self.append_by_any_way(type_id, Now, payload)
     }
 
     /// Appends a record without waking sleepers: follow a batch of these with one
@@ -257,6 +256,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
+        let published = self
+            .publish_fast::<false>(type_id, Now, payload)
+            .or_else(|| self.publish_fast::<true>(type_id, Now, payload));
+        if let Some(seq) = published {
+            let is_held = self.control.still_holds(self.epoch, self.barrier);
+            return if is_held { Ok(seq) } else { Err(self.fenced()) };
+        }
         let stored = self.append_stamped(type_id, payload, None)?;
         self.enter(&stored);
         Ok(stored.seq)

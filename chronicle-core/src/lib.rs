@@ -41,7 +41,7 @@ mod wait;
 mod walk;
 mod watermarks;
 
-pub use appender::{Appender, AppenderStats, Claim, DEFAULT_STEP, WriteOptions};
+pub use appender::{Appender, AppenderStats, Claim, DEFAULT_STEP, Fast, Now, Time, WriteOptions};
 pub use chronicle_format::{
     DEFAULT_SEGMENT_SIZE, FormatError, Holder, Position, ReaderName, ReaderPolicy, RetentionPolicy,
     SegmentId, SegmentSize, TypeId,

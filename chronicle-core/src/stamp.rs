@@ -52,13 +52,14 @@ impl Stamps {
     /// Nanoseconds since 1970.
     #[inline(always)]
     pub(crate) fn now(&mut self, clock: &impl Clock) -> u64 {
-        if let Some(ticks) = clock.ticks() {
-            let since = ticks.wrapping_sub(self.ticks);
-            if since < self.span {
-                return self.after(since);
-            }
-        }
-        self.read(clock)
+        self.by_counter(clock).unwrap_or_else(|| self.read(clock))
+    }
+
+    /// The same, unless the clock itself has to be read for it.
+    #[inline(always)]
+    pub(crate) fn by_counter(&self, clock: &impl Clock) -> Option<u64> {
+        let since = clock.ticks()?.wrapping_sub(self.ticks);
+        (since < self.span).then(|| self.after(since))
     }
 
     #[inline(always)]

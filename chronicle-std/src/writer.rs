@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chronicle_core::{
-    Appender, Claim, Error, NoProbe, Position, RecoveryReport, RetentionReport, SegmentId,
-    apply_retention,
+    Appender, Claim, Error, Fast, NoProbe, Now, Position, RecoveryReport, RetentionReport,
+    SegmentId, Time, apply_retention,
 };
 
 use crate::backend::{Backend, PlatformError};
@@ -67,27 +67,80 @@ impl QueueWriter {
     /// was taken from this writer, or a sync failed before, the writer is of no more use.
     #[inline]
     pub fn append(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, QueueError> {
-        match self.appender.append(type_id, payload) {
+        self.append_by_any_way(type_id, Now, payload)
+    }
+
+    /// The calls are the last act on each way, so that the fast ones need no stack.
+    #[inline(always)]
+    fn append_by_any_way(
+        &mut self,
+        type_id: u16,
+        time: impl Time,
+        payload: &[u8],
+    ) -> Result<u64, QueueError> {
+        match self.appender.append_fast::<false>(type_id, time, payload) {
+            Fast::Appended(seq) if seq < self.due_seq => Ok(seq),
+            Fast::Appended(seq) | Fast::Published(seq) => self.finish(seq),
+            Fast::Refused if self.appender.seals_fast(payload) => {
+                self.append_sealed(type_id, time, payload)
+            }
+            Fast::Refused => self.append_slow(type_id, time, payload),
+        }
+    }
+
+    #[inline(never)]
+    fn append_sealed(
+        &mut self,
+        type_id: u16,
+        time: impl Time,
+        payload: &[u8],
+    ) -> Result<u64, QueueError> {
+        match self.appender.append_fast::<true>(type_id, time, payload) {
+            Fast::Appended(seq) if seq < self.due_seq => Ok(seq),
+            Fast::Appended(seq) | Fast::Published(seq) => self.finish(seq),
+            Fast::Refused => self.append_slow(type_id, time, payload),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish(&mut self, seq: u64) -> Result<u64, QueueError> {
+        let finished = self.appender.finish(seq);
+        if seq >= self.due_seq {
+            self.look();
+        }
+        finished.map_err(|error| self.failed(error))
+    }
+
+    #[inline(never)]
+    fn append_slow(
+        &mut self,
+        type_id: u16,
+        time: impl Time,
+        payload: &[u8],
+    ) -> Result<u64, QueueError> {
+        match self.appender.append_any(type_id, time, payload) {
             Ok(seq) => {
                 if seq >= self.due_seq {
                     self.look();
                 }
                 Ok(seq)
             }
-            Err(error) => self.append_again(type_id, payload, error),
+            Err(error) => self.append_again(type_id, time, payload, error),
         }
     }
 
-    /// Where an append was refused; apart, so that the rest is small enough for the caller's loop.
+    /// Where an append was refused.
     #[cold]
     #[inline(never)]
     fn append_again(
         &mut self,
         type_id: u16,
+        time: impl Time,
         payload: &[u8],
         error: Error<PlatformError>,
     ) -> Result<u64, QueueError> {
-        self.refused(error, |appender| appender.append(type_id, payload))
+        self.refused(error, |appender| appender.append_any(type_id, time, payload))
     }
 
     /// As [`append`](Self::append), with a time of the program's own in place of the clock's: that of an
@@ -107,17 +160,7 @@ impl QueueWriter {
         timestamp_ns: u64,
         payload: &[u8],
     ) -> Result<u64, QueueError> {
-        match self.appender.append_at(type_id, timestamp_ns, payload) {
-            Ok(seq) => {
-                if seq >= self.due_seq {
-                    self.look();
-                }
-                Ok(seq)
-            }
-            Err(error) => {
-                self.refused(error, |appender| appender.append_at(type_id, timestamp_ns, payload))
-            }
-        }
+        self.append_by_any_way(type_id, timestamp_ns, payload)
     }
 
     /// Appends a message without waking readers that sleep: follow a batch of these with one

@@ -74,6 +74,20 @@ impl Checksum {
         }
     }
 
+    /// A way that takes no call, if there is one for payloads of so many bytes.
+    #[inline(always)]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(unused_variables, reason = "there is no such way")
+    )]
+    pub(crate) fn without_call(self, length: u32) -> Option<WithoutCall> {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86 if length <= x86::INLINE => Some(WithoutCall::X86),
+            _ => None,
+        }
+    }
+
     #[cfg_attr(target_arch = "x86_64", cold)]
     #[inline(never)]
     fn record_one_by_one(
@@ -183,6 +197,29 @@ impl Checksum {
     }
 }
 
+/// A way to compute the checksums of short payloads' records that becomes a part of the caller's code.
+#[derive(Clone, Copy)]
+pub(crate) enum WithoutCall {
+    #[cfg(target_arch = "x86_64")]
+    X86,
+}
+
+impl WithoutCall {
+    /// As [`Checksum::record`], for a payload as short as was said.
+    #[inline(always)]
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(unused_variables, reason = "there is no such way")
+    )]
+    pub(crate) fn record(self, seed: CrcState, header: &RecordHeader, payload: &[u8]) -> u32 {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: only `without_call` makes this, of a kind for which `detect` has seen the instructions.
+            Self::X86 => !unsafe { x86::short(seed.register(), header_words(header), payload) },
+        }
+    }
+}
+
 /// The whole words of a payload of `length` bytes, the word behind them, and how many of its bytes belong to it. The
 /// words may be more.
 #[inline(always)]
@@ -258,6 +295,9 @@ mod tests {
             assert_eq!(table, header.crc(seed, payload));
             assert_eq!(Checksum::detect().record(seed, &header, payload), table, "{length} bytes");
             for checksum in [Checksum::portable(), Checksum::detect()] {
+                let short = checksum.without_call(length as u32);
+                let short = short.map(|way| way.record(seed, &header, payload));
+                assert_eq!(short.unwrap_or(table), table, "{length} bytes without a call");
                 let shared = checksum.shared_record(seed, &header, length as u32, &words);
                 assert_eq!(shared, table, "{length} bytes in words");
             }

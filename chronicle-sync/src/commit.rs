@@ -7,26 +7,41 @@ use chronicle_format::CommitWord;
 use crate::mutation::{Mutant, seeded};
 use crate::primitive::{AtomicU64, Ordering, ReadU64, fence};
 
-/// Publishes a record: `fill` stores payload and header, then the commit word makes them visible.
-///
-/// `word` is asked for the word behind `fill`: what is stored to has to come from another processor's cache, which
-/// has looked for the record there, and meanwhile there is time for a checksum.
+/// A record that is to be published. Two closures are one; a type of its own can say that it is a part of its
+/// caller's code.
+pub trait Unpublished {
+    /// Stores payload and header.
+    fn fill(&self);
+
+    /// The record's commit word. Asked for behind [`fill`](Self::fill): what is stored to has to come from another
+    /// processor's cache, which has looked for the record there, and meanwhile there is time for a checksum.
+    fn word(&self) -> CommitWord;
+}
+
+impl<F: Fn(), W: Fn() -> CommitWord> Unpublished for (F, W) {
+    #[inline(always)]
+    fn fill(&self) {
+        self.0();
+    }
+
+    #[inline(always)]
+    fn word(&self) -> CommitWord {
+        self.1()
+    }
+}
+
+/// Publishes a record: payload and header are stored, then the commit word makes them visible.
 ///
 /// `next` is the commit word behind this record. It must be given where bytes of an aborted claim or
 /// of an earlier life may lie there: it is cleared first, so that whoever sees this record sees an
 /// end behind it. On space that was never written it is zero already and nothing needs to be stored.
 #[inline(always)]
-pub fn publish(
-    commit: &AtomicU64,
-    next: Option<&AtomicU64>,
-    fill: impl FnOnce(),
-    word: impl Fn() -> CommitWord,
-) {
+pub fn publish(commit: &AtomicU64, next: Option<&AtomicU64>, record: &impl Unpublished) {
     if seeded(Mutant::CommitBeforePayload) {
-        commit.store(word().bits(), Ordering::Release);
+        commit.store(record.word().bits(), Ordering::Release);
     }
-    fill();
-    let word = word();
+    record.fill();
+    let word = record.word();
     if let Some(next) = next
         && !seeded(Mutant::NextNotCleared)
         && !seeded(Mutant::NextClearedAfterCommit)

@@ -4,11 +4,13 @@
 //! from a record's start to its end belong to the writer until the commit word is stored, and to nobody for
 //! writing after that.
 
+use core::ops::RangeInclusive;
 use core::ptr::{self, NonNull};
 
-use chronicle_format::{CommitWord, HEADER_SIZE, RecordHeader, record_size};
+use chronicle_format::{CommitWord, CrcState, HEADER_SIZE, RecordHeader, record_size};
 
-use crate::commit;
+use crate::checksum::WithoutCall;
+use crate::commit::{self, Unpublished};
 use crate::platform::{Region, RegionMut};
 use crate::primitive::AtomicU64;
 use crate::record::{HEADER_WORDS, Sealing, store_header};
@@ -91,16 +93,33 @@ impl<R: RegionMut> WriteCursor<R> {
         let length = length_of(payload)?;
         let place = self.place(length)?;
         let word = CommitWord::new(length, 0)?;
-        let fill = || {
-            store_header(place.header, header);
-            // SAFETY: the bytes lie inside the region, as `place` has checked. They are not committed, so they
-            // belong to the writer, of which there is one (`&mut self` here, the writer's lock among processes).
-            // The source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that
-            // of `claim`, which borrows the cursor mutably.
-            unsafe { copy(payload, place.payload) };
-        };
-        self.offset = self.publish(&place, fill, || sealed(word, header, payload, sealing));
+        let record = Copied { place: &place, header, payload, word, sealing };
+        commit::publish(place.commit(), self.dirt_at(place.end), &record);
+        self.offset = place.end;
         Some(())
+    }
+
+    /// The same for a record that takes no call: one with a [short](crate::record::is_short) payload, where nothing is to be
+    /// cleared. The header is asked for once it is clear that the record is such a one, and given back. `None`, and
+    /// nothing stored, for every other record, and where there is no header.
+    #[inline(always)]
+    pub fn append_short(
+        &mut self,
+        payload: &[u8],
+        sealing: Sealing,
+        header: impl FnOnce() -> Option<RecordHeader>,
+    ) -> Option<RecordHeader> {
+        let (length, sealing) = short(payload, sealing)?;
+        let word = CommitWord::new(length, 0)?;
+        let place = self.place(length)?;
+        if place.end < self.dirty_end {
+            return None;
+        }
+        let header = header()?;
+        let record = Copied { place: &place, header: &header, payload, word, sealing };
+        commit::publish(place.commit(), None, &record);
+        self.offset = place.end;
+        Some(header)
     }
 
     /// Stores a record at `offset`, which is at or behind the cursor's, and publishes nothing: nobody sees it, nor
@@ -141,7 +160,7 @@ impl<R: RegionMut> WriteCursor<R> {
         let mut behind = self.dirt_at(end);
         for (offset, word) in last_to_first {
             if let Some(commit) = self.region.word_u64(offset) {
-                commit::publish(commit, behind.take(), || {}, || word);
+                commit::publish(commit, behind.take(), &(|| {}, || word));
             }
         }
         // Whatever the limit is by now, the place is behind what is committed.
@@ -176,21 +195,11 @@ impl<R: RegionMut> WriteCursor<R> {
         let payload = self.claimed(length)?;
         let word = CommitWord::new(length, 0)?;
         let place = self.place(length)?;
-        let fill = || store_header(place.header, header);
-        self.offset = self.publish(&place, fill, || sealed(word, header, payload, sealing));
+        let record =
+            (|| store_header(place.header, header), || sealed(word, header, payload, sealing));
+        commit::publish(place.commit(), self.dirt_at(place.end), &record);
+        self.offset = place.end;
         Some(())
-    }
-
-    #[inline(always)]
-    fn publish(
-        &self,
-        place: &Place<'_>,
-        fill: impl FnOnce(),
-        word: impl Fn() -> CommitWord,
-    ) -> u64 {
-        let [commit, ..] = place.header;
-        commit::publish(commit, self.dirt_at(place.end), fill, word);
-        place.end
     }
 
     /// The word behind a record, if it may not be zero. The last record of a segment has none behind it.
@@ -220,6 +229,61 @@ impl<R: RegionMut> WriteCursor<R> {
     }
 }
 
+impl Place<'_> {
+    #[inline(always)]
+    fn commit(&self) -> &AtomicU64 {
+        let [commit, ..] = self.header;
+        commit
+    }
+}
+
+/// A record whose payload is copied to its place, which is for one of this length. With the ways of [`Short`], it is
+/// [`SHORT`].
+struct Copied<'a, S> {
+    place: &'a Place<'a>,
+    header: &'a RecordHeader,
+    payload: &'a [u8],
+    word: CommitWord,
+    sealing: S,
+}
+
+impl Unpublished for Copied<'_, Sealing> {
+    #[inline(always)]
+    fn fill(&self) {
+        store_header(self.place.header, self.header);
+        // SAFETY: the bytes lie inside the region, as `place` has checked. They are not committed, so they belong to
+        // the writer, of which there is one (the cursor is borrowed mutably, the writer's lock among processes). The
+        // source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that of `claim`,
+        // which borrows the cursor mutably.
+        unsafe { copy(self.payload, self.place.payload) };
+    }
+
+    #[inline(always)]
+    fn word(&self) -> CommitWord {
+        sealed(self.word, self.header, self.payload, self.sealing)
+    }
+}
+
+/// How short records are checksummed.
+type Short = Option<(WithoutCall, CrcState)>;
+
+impl Unpublished for Copied<'_, Short> {
+    #[inline(always)]
+    fn fill(&self) {
+        store_header(self.place.header, self.header);
+        // SAFETY: as above, and the payload is short.
+        unsafe { copy_short(self.payload, self.place.payload) };
+    }
+
+    #[inline(always)]
+    fn word(&self) -> CommitWord {
+        match self.sealing {
+            Some((way, seed)) => self.word.with_crc(way.record(seed, self.header, self.payload)),
+            None => self.word,
+        }
+    }
+}
+
 /// The length that a commit word can state: 4,294,967,294 bytes at the most.
 #[inline(always)]
 fn length_of(payload: &[u8]) -> Option<u32> {
@@ -235,6 +299,31 @@ fn sealed(word: CommitWord, header: &RecordHeader, payload: &[u8], sealing: Seal
     }
 }
 
+/// Whether a payload is copied and checksummed without a call: one of 32 to 256 bytes, or of 32 to 128 with a checksum
+/// by the processor's instruction.
+#[inline(always)]
+#[must_use]
+pub fn is_short(payload: &[u8], sealing: Sealing) -> bool {
+    short(payload, sealing).is_some()
+}
+
+/// The length of a short payload, and the way to its checksum.
+#[inline(always)]
+fn short(payload: &[u8], sealing: Sealing) -> Option<(u32, Short)> {
+    if !SHORT.contains(&(payload.len() as u64)) {
+        return None;
+    }
+    let length = payload.len() as u32;
+    match sealing {
+        Some((checksum, seed)) => Some((length, Some((checksum.without_call(length)?, seed)))),
+        None => Some((length, None)),
+    }
+}
+
+/// Payloads of so many bytes are copied without a call.
+const SHORT: RangeInclusive<u64> = BLOCK as u64..=256;
+const BLOCK: usize = 32;
+
 /// Copies a payload to where it will lie. Short ones, of which most are, without a call: finding out in another
 /// place that they are short takes longer than copying them.
 ///
@@ -242,7 +331,21 @@ fn sealed(word: CommitWord, header: &RecordHeader, payload: &[u8], sealing: Seal
 /// `target` may be written for as many bytes as the payload has, and does not overlap it.
 #[inline(always)]
 unsafe fn copy(payload: &[u8], target: NonNull<u8>) {
-    const BLOCK: usize = 32;
+    if SHORT.contains(&(payload.len() as u64)) {
+        // SAFETY: as the caller says, and the payload is short.
+        unsafe { copy_short(payload, target) };
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { ptr::copy_nonoverlapping(payload.as_ptr(), target.as_ptr(), payload.len()) };
+    }
+}
+
+/// Copies a payload that is [`SHORT`].
+///
+/// # Safety
+/// As for [`copy`], and the payload has 32 to 256 bytes.
+#[inline(always)]
+unsafe fn copy_short(payload: &[u8], target: NonNull<u8>) {
     let (source, length) = (payload.as_ptr(), payload.len());
     let block = |at: usize| {
         // SAFETY: only blocks that end inside the payload are asked for below, and the target is as long.
@@ -252,19 +355,19 @@ unsafe fn copy(payload: &[u8], target: NonNull<u8>) {
         // SAFETY: as the caller says.
         unsafe { ptr::copy_nonoverlapping(from, to.as_ptr(), BLOCK) };
     };
-    match length {
-        // The first blocks, and the last ones, which may overlap them.
-        BLOCK..=128 => {
-            block(0);
-            if length > 2 * BLOCK {
-                block(BLOCK);
-                block(length - 2 * BLOCK);
-            }
-            block(length - BLOCK);
+    // The first blocks, and the last ones, which may overlap them.
+    block(0);
+    if length > 2 * BLOCK {
+        block(BLOCK);
+        if length > 4 * BLOCK {
+            block(2 * BLOCK);
+            block(3 * BLOCK);
+            block(length - 4 * BLOCK);
+            block(length - 3 * BLOCK);
         }
-        // SAFETY: as the caller says.
-        _ => unsafe { ptr::copy_nonoverlapping(source, target.as_ptr(), length) },
+        block(length - 2 * BLOCK);
     }
+    block(length - BLOCK);
 }
 
 // SAFETY: base and size are those of the region inside.

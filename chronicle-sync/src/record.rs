@@ -15,6 +15,8 @@ use crate::platform::{Region, RegionMut};
 use crate::primitive::{AtomicU64, Ordering, ReadU64};
 use crate::words::{RegionExt, RegionMutExt};
 
+pub use crate::cursor::is_short;
+
 pub(crate) const HEADER_WORDS: usize = HEADER_SIZE as usize / 8;
 
 /// A record that was seen committed, its length checked against the segment.

@@ -19,9 +19,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_at(&mut self, type_id: u16, timestamp_ns: u64, payload: &[u8]) -> Result<u64, P> {
-        let stored = self.append_stamped(type_id, payload, Some(timestamp_ns))?;
-        self.announce_published();
-        self.enter(&stored);
-        Ok(stored.seq)
+        self.append_by_any_way(type_id, timestamp_ns, payload)
     }
 }

@@ -28,7 +28,7 @@ const LANE: usize = 16;
 /// Words of a lane where there are fewer: below, one after the other is as fast.
 const SHORT_LANE: usize = 8;
 /// Payloads of as many bytes are worth a call.
-const INLINE: u32 = 128;
+pub(super) const INLINE: u32 = 128;
 /// Lanes that are put together at once.
 const LANES: usize = 4;
 
@@ -82,6 +82,36 @@ pub(super) fn plain(register: u32, first: u64, second: u64, third: u64, payload:
     lanes(crc, words, last_word(payload, rest), rest.len())
 }
 
+/// The same as a part of the caller's code, which pays for payloads of at most [`INLINE`] bytes.
+///
+/// # Safety
+/// The processor has SSE4.2 and PCLMULQDQ.
+#[inline(always)]
+pub(super) unsafe fn short(register: u32, header: [u64; 3], payload: &[u8]) -> u32 {
+    // SAFETY: as the caller says.
+    let next = |crc, word| unsafe { word_behind(crc, word) };
+    let mut crc = next(register.into(), super::length_word(payload.len() as u64));
+    for word in header {
+        crc = next(crc, word);
+    }
+    let (words, rest) = payload.as_chunks::<8>();
+    let (lanes, words) = words.as_chunks::<SHORT_LANE>();
+    for lane in lanes {
+        // SAFETY: as the caller says.
+        let sum = unsafe { eight_behind(0, lane) };
+        // SAFETY: as the caller says.
+        crc = next(0, unsafe { over_short_lane(crc) }) ^ sum;
+    }
+    for word in words {
+        crc = next(crc, word.get());
+    }
+    if !rest.is_empty() {
+        let (word, more) = short_word(crc, last_word(payload, rest), rest.len());
+        crc = next(0, word) ^ more;
+    }
+    crc as u32
+}
+
 /// The same of a payload in words that others may store to. A short one's becomes a part of the caller's code.
 ///
 /// # Safety
@@ -106,9 +136,8 @@ pub(super) unsafe fn shared(
     let (words, last, count) = super::split(payload, length);
     let (eights, words) = words.as_chunks::<8>();
     for eight in eights {
-        for word in eight {
-            crc = next(crc, word.get());
-        }
+        // SAFETY: as the caller says.
+        crc = unsafe { eight_behind(crc, eight) };
     }
     for word in words {
         crc = next(crc, word.get());
@@ -144,6 +173,60 @@ unsafe fn word_behind(mut crc: u64, word: u64) -> u64 {
         );
     }
     crc
+}
+
+/// The same behind eight words, each of which is loaded by the instruction itself, once.
+///
+/// # Safety
+/// The processor has SSE4.2.
+#[inline(always)]
+unsafe fn eight_behind<W: Word>(mut crc: u64, words: &[W; 8]) -> u64 {
+    const { assert!(size_of::<W>() == 8) };
+    // SAFETY: as the caller says. The instructions read the eight words and nothing else; words that others may store
+    // to are aligned, and such loads are whole on this architecture.
+    unsafe {
+        asm!(
+            "crc32 {crc}, qword ptr [{words}]",
+            "crc32 {crc}, qword ptr [{words} + 8]",
+            "crc32 {crc}, qword ptr [{words} + 16]",
+            "crc32 {crc}, qword ptr [{words} + 24]",
+            "crc32 {crc}, qword ptr [{words} + 32]",
+            "crc32 {crc}, qword ptr [{words} + 40]",
+            "crc32 {crc}, qword ptr [{words} + 48]",
+            "crc32 {crc}, qword ptr [{words} + 56]",
+            crc = inout(reg) crc,
+            words = in(reg) words.as_ptr(),
+            options(readonly, nostack, preserves_flags)
+        );
+    }
+    crc
+}
+
+/// As [`over`], over a [`SHORT_LANE`], and like [`word_behind`] as assembly: the lower half of the product, which has
+/// no more.
+///
+/// # Safety
+/// The processor has PCLMULQDQ.
+#[inline(always)]
+unsafe fn over_short_lane(crc: u64) -> u64 {
+    let power = const { shift(SHORT_LANE) };
+    let product: u64;
+    // SAFETY: as the caller says; the instructions touch nothing but their operands.
+    unsafe {
+        asm!(
+            "movq {a}, {crc}",
+            "movq {b}, {power}",
+            "pclmulqdq {a}, {b}, 0",
+            "movq {product}, {a}",
+            crc = in(reg) crc,
+            power = in(reg) power,
+            product = lateout(reg) product,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    product
 }
 
 #[target_feature(enable = "sse4.2,pclmulqdq")]

@@ -78,6 +78,9 @@ pub fn all() -> Vec<PathTaken> {
     for operation in others {
         all.push(PathTaken { operation, size: 64, checksums: false });
     }
+    for (size, checksums) in [(64, true), (256, false), (1024, false)] {
+        all.push(PathTaken { operation: WriterAppendAt, size, checksums });
+    }
     all
 }
 

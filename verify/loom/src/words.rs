@@ -56,14 +56,14 @@ impl Slot {
     /// Publishes record `number`, which tells it from all others of a model.
     pub(crate) fn publish(&self, next: Option<&Slot>, number: u32) {
         let next = next.map(|slot| &slot.commit);
-        commit::publish(&self.commit, next, || self.store_payload(number), || word(number));
+        commit::publish(&self.commit, next, &(|| self.store_payload(number), || word(number)));
     }
 
     /// Stores the payload of record `number`, by a writer that is killed before it publishes it.
     pub(crate) fn fill(&self, number: u32) {
         // The commit word goes to memory that nobody else sees.
         let lost = AtomicU64::new(0);
-        commit::publish(&lost, None, || self.store_payload(number), || word(number));
+        commit::publish(&lost, None, &(|| self.store_payload(number), || word(number)));
     }
 
     fn store_payload(&self, number: u32) {

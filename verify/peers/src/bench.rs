@@ -79,17 +79,15 @@ pub struct Bench {
     pub disk: PathBuf,
     pub cpus: [usize; 2],
     pub ticks_per_ns: f64,
-    /// Only tables or systems with this in their name.
-    pub only: Option<String>,
+    /// Only these tables, and only systems with one of the other words in their name.
+    pub only: Vec<String>,
 }
 
 impl Bench {
-    /// Whether a table is wanted: by its name, or because all are, or one system of all is.
+    /// Whether a table is wanted: by its name, or because no table is named.
     pub fn wants_table(&self, name: &str, tables: &[&str]) -> bool {
-        match &self.only {
-            Some(only) if tables.contains(&only.as_str()) => only == name,
-            _ => true,
-        }
+        let mut named = self.only.iter().filter(|only| tables.contains(&only.as_str())).peekable();
+        named.peek().is_none() || named.any(|only| only == name)
     }
 
     /// The systems that are wanted out of some.
@@ -98,9 +96,9 @@ impl Bench {
         systems: impl IntoIterator<Item = &'s str>,
         tables: &[&str],
     ) -> Vec<&'s str> {
-        let is_wanted = |system: &&str| match &self.only {
-            Some(only) if !tables.contains(&only.as_str()) => system.contains(only.as_str()),
-            _ => true,
+        let named = || self.only.iter().filter(|only| !tables.contains(&only.as_str()));
+        let is_wanted = |system: &&str| {
+            named().next().is_none() || named().any(|only| system.contains(only.as_str()))
         };
         systems.into_iter().filter(is_wanted).collect()
     }

@@ -45,9 +45,9 @@ struct Arguments {
     /// A minute or two in which everything runs once: to see that it works, not for figures
     #[arg(long)]
     quick: bool,
-    /// One table, or the systems with this in their name
+    /// This table, or the systems with this in their name; may be given again
     #[arg(long, value_name = "TABLE|SYSTEM")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Write everything down that was measured
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,

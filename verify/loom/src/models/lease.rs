@@ -131,7 +131,7 @@ impl Log {
         let Slot { commit, payload } = &self.slots[slot];
         let word = CommitWord::new(LENGTH, record.number()).unwrap();
         let fill = || payload.store(record.number().into(), Relaxed);
-        commit::publish(commit, None, fill, || word);
+        commit::publish(commit, None, &(fill, || word));
     }
 
     /// The record in a slot; `Err` for one that fails its checksum.
