@@ -50,7 +50,7 @@ pub const FULL: Scale = Scale {
     syncs: 300,
     seek_bytes: 1 << 30,
     operations: 1_000_000,
-    rolls_ms: 2500,
+    rolls_ms: 8000,
     seeks: 2000,
 };
 
