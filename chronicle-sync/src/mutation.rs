@@ -165,8 +165,10 @@ mutants! {
     HandoffStaleTaken => Model("L8"),
     /// A thing is handed over although it is not wanted any more.
     HandoffPutUnchecked => Model("L8"),
-    /// The taker looks at the state Relaxed.
+    /// Whoever goes to the cell where things change hands does not see what was done there before.
     HandoffTakeRelaxed => Model("L8"),
+    /// A second thread goes to the cell where things change hands.
+    HandoffCrowded => Model("L8"),
     /// The same slot is written every time.
     SlotsAlwaysFirst => Model("L9"),
     /// A slot is taken without its checksum.

@@ -28,6 +28,18 @@ pub(super) const MODELS: &[Model] = &[
         search: "exhaustive",
         run: moved_on,
     },
+    Model {
+        name: "L8 two makers",
+        shows: "of two makers each hands over its own thing or has it back",
+        search: "exhaustive",
+        run: two_makers,
+    },
+    Model {
+        name: "L8 two takers",
+        shows: "of two takers one gets the thing",
+        search: "exhaustive",
+        run: two_takers,
+    },
 ];
 
 const FIRST: u32 = 4;
@@ -130,5 +142,44 @@ fn moved_on(exploration: &mut Exploration) {
         let stale = handoff.want(SECOND);
         claim!(stale.iter().all(|thing| thing.tag() == FIRST), "another thing came back");
         claim!(made == in_vain + usize::from(stale.is_some()), "a thing was lost");
+    });
+}
+
+fn two_makers(exploration: &mut Exploration) {
+    exploration.exhaustive(|| {
+        let handoff = Arc::new(Handoff::new());
+        claim!(handoff.want(FIRST).is_none(), "something before anything was made");
+        let makers = [(); 2].map(|()| {
+            let handoff = Arc::clone(&handoff);
+            thread::spawn(move || make(&handoff, 1))
+        });
+        let mut had = usize::from(handoff.take(FIRST).is_some());
+        let (mut made, mut in_vain) = (0, 0);
+        for maker in makers {
+            let (more, more_in_vain) = maker.join().unwrap();
+            (made, in_vain) = (made + more, in_vain + more_in_vain);
+        }
+        had += usize::from(handoff.withdraw().is_some());
+        claim!(made == in_vain + had, "{made} made, {in_vain} in vain, {had} had");
+        claim!(had == 1, "{had} had");
+    });
+}
+
+fn two_takers(exploration: &mut Exploration) {
+    exploration.exhaustive(|| {
+        let handoff = Arc::new(Handoff::new());
+        claim!(handoff.want(FIRST).is_none(), "something before anything was made");
+        claim!(handoff.put(FIRST, Thing::new(FIRST)).is_ok(), "it was wanted");
+        let other = {
+            let handoff = Arc::clone(&handoff);
+            thread::spawn(move || handoff.take(FIRST).map(|thing| thing.tag()))
+        };
+        let mine = handoff.want(SECOND).map(|thing| thing.tag());
+        let other = other.join().unwrap();
+        claim!(
+            mine.or(other) == Some(FIRST) && mine.and(other).is_none(),
+            "{mine:?} and {other:?}"
+        );
+        claim!(handoff.wanted() == Some(SECOND), "what is wanted was forgotten");
     });
 }
