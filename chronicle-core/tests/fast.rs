@@ -40,7 +40,10 @@ fn fast(appender: &mut Appender<LinuxPlatform>, checksums: bool, payload: &[u8])
 
 /// Whether this machine has a checksum that takes no call.
 fn is_fast_with_checksums() -> bool {
-    cfg!(target_arch = "x86_64")
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("sse4.2") && is_x86_feature_detected!("pclmulqdq");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 #[test]

@@ -80,7 +80,9 @@ impl QueueWriter {
     ) -> Result<u64, QueueError> {
         match self.appender.append_fast::<false>(type_id, time, payload) {
             Fast::Appended(seq) if seq < self.due_seq => Ok(seq),
-            Fast::Appended(seq) | Fast::Published(seq) => self.finish(seq),
+            Fast::Appended(seq) => self.due(seq),
+            Fast::Awaited(seq) => self.awaited(seq),
+            Fast::Lost => self.lost(),
             Fast::Refused if self.appender.seals_fast(payload) => {
                 self.append_sealed(type_id, time, payload)
             }
@@ -97,19 +99,34 @@ impl QueueWriter {
     ) -> Result<u64, QueueError> {
         match self.appender.append_fast::<true>(type_id, time, payload) {
             Fast::Appended(seq) if seq < self.due_seq => Ok(seq),
-            Fast::Appended(seq) | Fast::Published(seq) => self.finish(seq),
+            Fast::Appended(seq) => self.due(seq),
+            Fast::Awaited(seq) => self.awaited(seq),
+            Fast::Lost => self.lost(),
             Fast::Refused => self.append_slow(type_id, time, payload),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn finish(&mut self, seq: u64) -> Result<u64, QueueError> {
-        let finished = self.appender.finish(seq);
+    fn awaited(&mut self, seq: u64) -> Result<u64, QueueError> {
+        self.appender.announce();
+        self.due(seq)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn due(&mut self, seq: u64) -> Result<u64, QueueError> {
         if seq >= self.due_seq {
             self.look();
         }
-        finished.map_err(|error| self.failed(error))
+        Ok(seq)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lost(&mut self) -> Result<u64, QueueError> {
+        let error = self.appender.lost();
+        Err(self.failed(error))
     }
 
     #[inline(never)]

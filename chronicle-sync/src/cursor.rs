@@ -142,7 +142,7 @@ impl<R: RegionMut> WriteCursor<R> {
         let place = unsafe { self.place_at(offset, length) };
         let word = sealed(CommitWord::new(length, 0)?, header, payload, sealing);
         store_header(place.header, header);
-        // SAFETY: as in `append`.
+        // SAFETY: as for `Copied`.
         unsafe { copy(payload, place.payload) };
         let end = place.end;
         self.dirty_end = self.dirty_end.max(end);

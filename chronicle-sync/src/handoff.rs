@@ -2,7 +2,7 @@
 //! either ever waiting for the other. Model L8.
 //!
 //! Unsafe lives here because the thing changes hands through a cell that all threads can reach. A bit of
-//! the state word says that somebody is at the cell; nobody waits for it, whoever finds it set goes away.
+//! the state word says that somebody is at the cell; nobody waits for it, who would bring or take something goes away.
 //!
 //! A thing is made for a tag, the number of a segment. The taker may change its mind about the tag
 //! at any time, also while the maker is at the cell: the rest of the word is its own. What was made for
@@ -23,7 +23,7 @@ fn state(kind: u64, tag: u32) -> u64 {
 }
 
 /// The place where a thing changes hands. Meant for one maker and one taker; where there are more, a thing still goes
-/// to one of them, and a call that comes while another one is at the place finds nothing there.
+/// to one of them, and what would be brought or taken while another thread is at the place is not.
 pub struct Handoff<T> {
     state: AtomicU64,
     /// Holds a thing where the state is ready, and while somebody brings or takes one.
@@ -47,7 +47,7 @@ impl<T> Handoff<T> {
         Self { state: AtomicU64::new(IDLE), value: UnsafeCell::new(None) }
     }
 
-    /// Taker: asks for the thing with this tag. Returns one that is ready and has another tag.
+    /// Taker: asks for the thing with this tag. Returns what is ready, whatever its tag.
     pub fn want(&self, tag: u32) -> Option<T> {
         self.change(state(WANTED, tag))
     }
@@ -75,7 +75,7 @@ impl<T> Handoff<T> {
     /// Maker: hands over the thing with this tag.
     ///
     /// # Errors
-    /// Gives it back if it is not wanted any more.
+    /// Gives it back if it is not wanted any more, or somebody else is at the place.
     pub fn put(&self, tag: u32, value: T) -> Result<(), T> {
         let wanted = state(WANTED, tag);
         if !self.enter(wanted, wanted) {

@@ -8,6 +8,7 @@ use chronicle_sync::{Platform, Probe, Site};
 use super::Appender;
 use crate::Result;
 use crate::control::{News, waiters};
+use crate::error::Error;
 use crate::supply::Supply;
 
 /// What became of a record on the fast path.
@@ -15,8 +16,10 @@ use crate::supply::Supply;
 pub enum Fast {
     /// It is appended, with this sequence number.
     Appended(u64),
-    /// It is published, with this sequence number, and [`finish`](Appender::finish) does what is left.
-    Published(u64),
+    /// It is appended, with this sequence number, and a reader sleeps: [`announce`](Appender::announce) wakes it.
+    Awaited(u64),
+    /// It is published, but the queue was lost meanwhile: [`lost`](Appender::lost) says why.
+    Lost,
     /// Nothing was stored: the record takes more than this path does, or cannot be appended.
     Refused,
 }
@@ -44,7 +47,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// This is the first part of [`append`](Self::append), for a caller that has its own way of going on: it calls no
     /// function, so that one that calls others as its last act only needs no stack.
     #[inline(always)]
-    #[must_use = "what is published may have to be finished"]
+    #[must_use = "there may be something left to do"]
     pub fn append_fast<const SEALED: bool>(
         &mut self,
         type_id: u16,
@@ -56,10 +59,12 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         };
         let is_held = self.control.still_holds(self.epoch, self.barrier);
         let waiters = waiters(&self.notify, News::Visible);
-        if is_held && !waiters.is_some_and(Waiters::someone_waits_behind_barrier) {
-            Fast::Appended(seq)
+        if !is_held {
+            Fast::Lost
+        } else if waiters.is_some_and(Waiters::someone_waits_behind_barrier) {
+            Fast::Awaited(seq)
         } else {
-            Fast::Published(seq)
+            Fast::Appended(seq)
         }
     }
 
@@ -84,7 +89,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         }
         let type_id = TypeId::user(type_id)?;
         let (epoch, seq) = (self.epoch, self.next_seq);
-        // Looked at before as well, for the reason that `write` has.
+        // A writer that lost the queue long ago must not store over what its successor has appended. In front of the
+        // counter, because behind it five instructions more are needed, and what it takes is no time in which that matters.
         if !self.control.holds(epoch) {
             return None;
         }
@@ -123,7 +129,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     ) -> Result<u64, P> {
         match self.append_fast::<false>(type_id, time, payload) {
             Fast::Appended(seq) => Ok(seq),
-            Fast::Published(seq) => self.finish(seq),
+            Fast::Awaited(seq) => self.awaited(seq),
+            Fast::Lost => Err(self.lost()),
             Fast::Refused if self.seals_fast(payload) => self.append_sealed(type_id, time, payload),
             Fast::Refused => self.append_slow(type_id, time, payload),
         }
@@ -133,7 +140,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     fn append_sealed(&mut self, type_id: u16, time: impl Time, payload: &[u8]) -> Result<u64, P> {
         match self.append_fast::<true>(type_id, time, payload) {
             Fast::Appended(seq) => Ok(seq),
-            Fast::Published(seq) => self.finish(seq),
+            Fast::Awaited(seq) => self.awaited(seq),
+            Fast::Lost => Err(self.lost()),
             Fast::Refused => self.append_slow(type_id, time, payload),
         }
     }
@@ -143,19 +151,17 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.append_any(type_id, time, payload)
     }
 
-    /// Does what is left to do about a record that [`append_fast`](Self::append_fast) has published: wakes readers
-    /// that sleep. Returns the sequence number.
-    ///
-    /// # Errors
-    /// [`Error::Fenced`](crate::Error::Fenced), [`Error::Poisoned`](crate::Error::Poisoned): this appender is of no
-    /// more use.
     #[cold]
     #[inline(never)]
-    pub fn finish(&mut self, seq: u64) -> Result<u64, P> {
-        if !self.control.holds(self.epoch) {
-            return Err(self.fenced());
-        }
-        self.announce_published();
+    fn awaited(&mut self, seq: u64) -> Result<u64, P> {
+        self.wake();
         Ok(seq)
+    }
+
+    /// Why the queue was lost, behind [`Fast::Lost`]: [`Error::Fenced`] or [`Error::Poisoned`]. This appender is of no
+    /// more use.
+    #[cold]
+    pub fn lost(&mut self) -> Error<P::Error> {
+        self.fenced()
     }
 }

@@ -27,7 +27,7 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 const LANE: usize = 16;
 /// Words of a lane where there are fewer: below, one after the other is as fast.
 const SHORT_LANE: usize = 8;
-/// Payloads of as many bytes are worth a call.
+/// From so many bytes on a reader's checksum is worth a call; a writer's takes none up to so many.
 pub(super) const INLINE: u32 = 128;
 /// Lanes that are put together at once.
 const LANES: usize = 4;
@@ -195,7 +195,7 @@ unsafe fn eight_behind<W: Word>(mut crc: u64, words: &[W; 8]) -> u64 {
             "crc32 {crc}, qword ptr [{words} + 48]",
             "crc32 {crc}, qword ptr [{words} + 56]",
             crc = inout(reg) crc,
-            words = in(reg) words.as_ptr(),
+            words = in(reg) words.as_ptr().expose_provenance() as u64,
             options(readonly, nostack, preserves_flags)
         );
     }
@@ -214,15 +214,16 @@ unsafe fn over_short_lane(crc: u64) -> u64 {
     // SAFETY: as the caller says; the instructions touch nothing but their operands.
     unsafe {
         asm!(
-            "movq {a}, {crc}",
-            "movq {b}, {power}",
-            "pclmulqdq {a}, {b}, 0",
-            "movq {product}, {a}",
+            "movq xmm0, {crc}",
+            "movq xmm1, {power}",
+            "pclmulqdq xmm0, xmm1, 0",
+            "movq {product}, xmm0",
             crc = in(reg) crc,
             power = in(reg) power,
             product = lateout(reg) product,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
+            // By name, because code for processors without them cannot ask for any.
+            out("xmm0") _,
+            out("xmm1") _,
             options(pure, nomem, nostack, preserves_flags)
         );
     }
