@@ -172,13 +172,15 @@ impl Pace {
         Self { stride: 1, looked: now, published: now }
     }
 
-    /// Takes note of a look at the clock; how many messages later the next one is due.
+    /// Takes note of a look at the clock; how many messages later the next one is due: at most twice as many
+    /// as the last time, because two messages in a row do not tell yet that many will come.
     pub(crate) fn next_look(&mut self, now: Instant) -> u64 {
         let elapsed = now.since(self.looked).as_nanos().max(1);
         self.looked = now;
         // Two looks for each publication, as messages have come until now.
         let stride = u128::from(self.stride) * (INTERVAL / 2).as_nanos() / elapsed;
-        self.stride = u64::try_from(stride).unwrap_or(LONGEST_STRIDE).clamp(1, LONGEST_STRIDE);
+        let longest = LONGEST_STRIDE.min(2 * self.stride);
+        self.stride = u64::try_from(stride).unwrap_or(longest).clamp(1, longest);
         self.stride
     }
 
@@ -215,9 +217,15 @@ mod tests {
     fn each_of_rare_messages_is_looked_at_and_one_of_many_frequent_ones() {
         assert_eq!(looks([1_000_000_000; 5].into_iter()), [0, 1, 2, 3, 4]);
         let frequent = looks([100; 10_000].into_iter());
-        assert!(frequent.len() < 10_000 / LONGEST_STRIDE as usize + 5, "{}", frequent.len());
+        assert!(frequent.len() < 10_000 / LONGEST_STRIDE as usize + 10, "{}", frequent.len());
         let thousand_a_second = looks([1_000_000; 1000].into_iter()).len();
         assert!((100..400).contains(&thousand_a_second), "{thousand_a_second}");
+    }
+
+    #[test]
+    fn two_messages_in_a_row_do_not_hide_those_that_come_slowly_after_them() {
+        let found = looks([100; 3].into_iter().chain([1_000_000_000; 5]));
+        assert_eq!(found, [0, 2, 6, 7]);
     }
 
     #[test]

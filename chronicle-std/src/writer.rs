@@ -359,12 +359,12 @@ impl QueueWriter {
         if self.counters.is_some() {
             return Ok(());
         }
-        let mut counters = Box::new(CountedWriter::new(&self.path, file, &self.appender)?);
+        let counters = Box::new(CountedWriter::new(&self.path, file, &self.appender)?);
         self.appender.supply().count_in(counters.shared());
         if let Some(group) = &self.group {
             group.count_in(counters.shared());
         }
-        self.due_seq = counters.look(&self.appender);
+        self.due_seq = self.appender.next_seq();
         self.counters = Some(counters);
         Ok(())
     }
