@@ -26,7 +26,6 @@ pub use fast::{Fast, Now, Time};
 pub(crate) use many::MOST_STAGED;
 pub use stats::AppenderStats;
 
-use self::roll::Next;
 use self::room::Ahead;
 use self::stats::Counted;
 use crate::Result;
@@ -41,6 +40,7 @@ use crate::segment::{Geometry, Segment, segment_range_from};
 use crate::stamp::Stamps;
 use crate::supply::{NoSupply, Space, Supply, prepare_segment_with};
 use crate::wait::lock_writer;
+use crate::writable::Writable;
 
 /// Space is allocated ahead of the writer in steps of this many bytes by default: 1 MiB.
 pub const DEFAULT_STEP: u64 = 1 << 20;
@@ -91,8 +91,8 @@ pub struct Appender<P: Platform, H: Probe = NoProbe, S: Supply<P> = NoSupply> {
     step: u64,
     /// What is to be done for the next segment.
     ahead: Ahead,
-    /// The next segment, if it is there before the roll.
-    ready: Option<Next<Map<P>>>,
+    /// The next segment, if it is there before the roll; behind the roll the one before, until it is handed over.
+    beside: Option<Writable<Map<P>>>,
     supply: S,
     geometry: Geometry,
     /// The most bytes that the queue's segments may take, if it has such a limit, and if that can be read.
@@ -206,7 +206,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             frontier,
             step,
             ahead: Ahead::Nothing,
-            ready: None,
+            beside: None,
             supply,
             syncer: Some(syncer),
             noted_seq: report.durable_seq,
@@ -328,13 +328,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     pub fn prepare_next(&mut self) -> Result<(), P> {
         self.check_epoch()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
-        if self.ready.is_none() {
+        if !self.is_ready() {
             let (platform, probe) = (&self.platform, &self.probe);
             let prepared =
                 prepare_segment_with(platform, id, Space::Allocated, probe, || Some(u64::MAX))?;
             // Looked at again: preparing takes its time, and a successor's index is not to be touched.
             self.check_epoch()?;
-            self.ready = prepared.map(|prepared| self.next_of(prepared));
+            if let Some(prepared) = prepared {
+                self.put_beside(prepared);
+            }
         }
         Ok(())
     }
@@ -369,6 +371,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// [`Error::Fenced`], [`Error::Poisoned`].
     pub fn begin_flush(&mut self) -> Result<Position, P> {
         self.check_epoch()?;
+        self.hand_over();
         if !self.flushes {
             self.flushes = true;
             self.supply.flushes();

@@ -160,7 +160,7 @@ impl<P: Platform> Syncer<P> {
     /// Keeps a segment that was rolled out of until it was synced; gives it back where it is not
     /// needed, or where too many are kept already.
     pub fn retain(&mut self, segment: RetiredSegment<P>) -> Option<RetiredSegment<P>> {
-        if segment.segment.id < self.durable.segment {
+        if segment.left.id() < self.durable.segment {
             return Some(segment);
         }
         self.retained.push_back(segment).err()
@@ -242,11 +242,11 @@ impl<P: Platform> Syncer<P> {
         }
         self.segment = None;
         while let Some(retained) = self.retained.pop_front() {
-            if retained.segment.id == id && !seeded(Mutant::FlushOpensAnew) {
-                self.segment = Some(retained.segment);
+            if retained.left.id() == id && !seeded(Mutant::FlushOpensAnew) {
+                self.segment = Some(retained.left.into_segment());
                 return Ok(());
             }
-            if retained.segment.id > id {
+            if retained.left.id() > id {
                 // Cannot fail: it was just taken out.
                 let _ = self.retained.push_front(retained);
                 break;

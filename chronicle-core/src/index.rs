@@ -33,7 +33,7 @@ pub(crate) struct Index<R> {
 }
 
 impl<R: Region> Index<R> {
-    fn check<S: Region>(region: R, segment: &Segment<S>, geometry: &Geometry) -> Option<Self> {
+    fn check<S>(region: R, segment: &Segment<S>, geometry: &Geometry) -> Option<Self> {
         let header = IndexHeader::decode(&region.copy_bytes(0)?).ok()?;
         let whole = header.file_size(geometry.size) == region.size() as u64;
         let entries = header.entries(geometry.size);
@@ -42,7 +42,7 @@ impl<R: Region> Index<R> {
     }
 
     /// Whether it belongs to the segment, and to this life of it.
-    pub(crate) fn is_of<S: Region>(&self, segment: &Segment<S>) -> bool {
+    pub(crate) fn is_of<S>(&self, segment: &Segment<S>) -> bool {
         (self.header.segment, self.header.salt) == (segment.id, segment.salt())
     }
 
@@ -131,7 +131,7 @@ pub(crate) enum Foreign {
 
 /// Makes the index of a segment, or opens the one that is there; `None` if there is no space for it,
 /// or if the segment is no larger than a stride.
-pub(crate) fn open_or_make_index<P: Platform, S: Region>(
+pub(crate) fn open_or_make_index<P: Platform, S>(
     platform: &P,
     segment: &Segment<S>,
     geometry: &Geometry,
@@ -189,22 +189,26 @@ pub(crate) struct IndexWriter<M> {
     used: u64,
     /// The next entry is for the first user record from this offset on.
     due: u64,
+    /// Whether entries were seen in it that do not count.
+    has_remains: bool,
 }
 
 impl<M: RegionMut> IndexWriter<M> {
-    /// The index of a segment without records.
-    pub(crate) fn begin(index: Index<M>) -> Self {
+    /// The index of a segment without records, to be [begun](Self::begin). Stores nothing: whoever prepares a segment
+    /// does not know whether the queue is still its writer's.
+    pub(crate) fn new(index: Index<M>) -> Self {
         let due = index.header.next_multiple(0);
-        let mut writer = Self { index, used: 0, due };
-        // As good as always it is empty, and a roll is no time to look at all of it.
-        if writer.index.region.copy_bytes(HEADER) != Some([0; IndexEntry::SIZE]) {
-            writer.clear_rest();
-        }
-        writer
+        // As good as always it is empty, and nobody looks at all of it.
+        let has_remains = index.region.copy_bytes(HEADER) != Some([0; IndexEntry::SIZE]);
+        Self { index, used: 0, due, has_remains }
     }
 
-    pub(crate) fn into_index(self) -> Index<M> {
-        self.index
+    /// Makes it empty.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self) {
+        if self.has_remains {
+            self.clear_rest();
+        }
     }
 
     /// From which offset on a record gets an entry.
@@ -291,7 +295,7 @@ fn resume_index<P: Platform, S: Region>(
 ) -> Option<IndexWriter<Map<P>>> {
     let index = open_or_make_index(platform, segment, geometry, Foreign::Replace)?;
     let due = index.header.next_multiple(0);
-    let mut writer = IndexWriter { index, used: 0, due };
+    let mut writer = IndexWriter { index, used: 0, due, has_remains: false };
     writer.go_on(segment, geometry, end, keep);
     Some(writer)
 }

@@ -40,6 +40,7 @@ mod verify;
 mod wait;
 mod walk;
 mod watermarks;
+mod writable;
 
 pub use appender::{Appender, AppenderStats, Claim, DEFAULT_STEP, Fast, Now, Time, WriteOptions};
 pub use chronicle_format::{

@@ -61,6 +61,25 @@ impl<R> Segment<R> {
     pub(crate) fn with<T>(self, region: impl FnOnce(R) -> T) -> Segment<T> {
         Segment { region: region(self.region), id: self.id, header: self.header }
     }
+
+    pub(crate) fn object(&self) -> Object {
+        Object::Segment(self.id)
+    }
+
+    /// Random, and different for every life of a segment's id.
+    pub(crate) fn salt(&self) -> u32 {
+        self.header.salt
+    }
+
+    /// What every record's checksum begins with.
+    pub(crate) fn sealing(&self, geometry: &Geometry) -> Sealing {
+        geometry.sealing(self.header.salt)
+    }
+
+    /// What the checksum of the segment's start begins with.
+    pub(crate) fn start_seed(&self, crc: Checksum) -> CrcState {
+        self.header.start_seed(|state, bytes| crc.update(state, bytes))
+    }
 }
 
 impl<R: Region> Segment<R> {
@@ -86,20 +105,6 @@ impl<R: Region> Segment<R> {
             return Err(differs(segment::FLAGS, header.checksums.into()));
         }
         Ok(Self { region, id, header })
-    }
-
-    pub(crate) fn object(&self) -> Object {
-        Object::Segment(self.id)
-    }
-
-    /// Random, and different for every life of a segment's id.
-    pub(crate) fn salt(&self) -> u32 {
-        self.header.salt
-    }
-
-    /// What every record's checksum begins with.
-    pub(crate) fn sealing(&self, geometry: &Geometry) -> Sealing {
-        geometry.sealing(self.header.salt)
     }
 
     /// The segment's start; `None` if no writer has started it.
@@ -135,9 +140,12 @@ impl<R: Region> Segment<R> {
 }
 
 impl<R: RegionMut> Segment<R> {
-    /// Writes who starts the segment and where. Only while no record leads into it.
-    pub(crate) fn begin(&self, start: &SegmentStart, crc: Checksum) {
-        let words = start.words_with(&self.header, |state, bytes| crc.update(state, bytes));
+    /// Writes who starts the segment and where. Only while no record leads into it. `seed` is the header's
+    /// [part](Self::start_seed) of the checksum.
+    #[inline(always)]
+    pub(crate) fn begin(&self, start: &SegmentStart, seed: CrcState, crc: Checksum) {
+        let words =
+            start.words_behind(seed, |state, words, last| crc.words_and_half(state, words, last));
         self.region.store_words(segment::FIRST_SEQ as u64, &words);
     }
 
@@ -226,7 +234,7 @@ fn create_segment<P: Platform>(
     let (staged, header) = stage_segment(platform, id, geometry, reserved)?;
     if seeded(Mutant::NextNamedUnstarted) {
         let segment = publish_segment(platform, id, header, staged)?;
-        segment.begin(start, geometry.crc);
+        segment.begin(start, segment.start_seed(geometry.crc), geometry.crc);
         return Ok(segment);
     }
     staged.store_words(segment::FIRST_SEQ as u64, &start.words(&header));
@@ -279,7 +287,7 @@ pub(crate) fn open_or_create_segment<P: Platform>(
                 .storage()
                 .reserve(&segment.region, 0..reserved)
                 .map_err(Error::platform(Object::Segment(id), Operation::Reserve))?;
-            segment.begin(start, geometry.crc);
+            segment.begin(start, segment.start_seed(geometry.crc), geometry.crc);
             Ok(segment)
         }
         other => other,

@@ -6,25 +6,23 @@ use chronicle_sync::{ErrorKind, NoProbe, Platform, Probe, Site, Storage};
 use crate::Result;
 use crate::control::view_control;
 use crate::error::{Error, Operation};
-use crate::index::{Foreign, Index, open_or_make_index};
-use crate::segment::{
-    Geometry, Segment, open_segment, publish_segment, stage_segment, view_segment,
-};
+use crate::index::{Foreign, IndexWriter, open_or_make_index};
+use crate::segment::{Geometry, open_segment, publish_segment, stage_segment, view_segment};
+use crate::writable::Writable;
 
 const PAGE: u64 = 4096;
 
 /// A segment that has its name, all of its space, and pages that are ready to be stored to, and that
 /// nobody has started.
 pub struct PreparedSegment<P: Platform> {
-    pub(crate) segment: Segment<<P::Storage as Storage>::Map>,
-    pub(crate) index: Option<Index<<P::Storage as Storage>::Map>>,
+    pub(crate) next: Writable<<P::Storage as Storage>::Map>,
 }
 
 impl<P: Platform> PreparedSegment<P> {
     /// The segment's id.
     #[must_use]
     pub fn id(&self) -> SegmentId {
-        self.segment.id
+        self.next.id()
     }
 }
 
@@ -45,14 +43,21 @@ const WRITTEN_AT_ONCE: u64 = 256 << 10;
 
 /// A segment that was rolled out of. Dropping it unmaps it, which takes its time.
 pub struct RetiredSegment<P: Platform> {
-    pub(crate) segment: Segment<<P::Storage as Storage>::Map>,
-    pub(crate) _index: Option<Index<<P::Storage as Storage>::Map>>,
+    pub(crate) left: Writable<<P::Storage as Storage>::Map>,
+}
+
+impl<P: Platform> RetiredSegment<P> {
+    /// The segment's id.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.left.id()
+    }
 }
 
 impl<P: Platform> From<PreparedSegment<P>> for RetiredSegment<P> {
     /// A prepared segment that is not needed: its file stays for the writer to come to.
     fn from(prepared: PreparedSegment<P>) -> Self {
-        Self { segment: prepared.segment, _index: prepared.index }
+        Self { left: prepared.next }
     }
 }
 
@@ -147,7 +152,8 @@ pub fn prepare_segment_with<P: Platform>(
     // The segment is what counts: without space for an index it has none.
     let index = open_or_make_index(platform, &segment, &geometry, Foreign::Keep);
     probe.at(Site::Prepared);
-    Ok(Some(PreparedSegment { segment, index }))
+    let index = index.map(IndexWriter::new);
+    Ok(Some(PreparedSegment { next: Writable::new(segment, index, size, &geometry) }))
 }
 
 /// Where an appender gets prepared segments from. Nothing here may wait: an append is in progress.
@@ -179,7 +185,8 @@ pub trait Supply<P: Platform> {
     /// should look for some now.
     fn full(&mut self) {}
 
-    /// Takes a segment that the writer has left, to unmap it elsewhere.
+    /// Takes a segment that the writer has left, to unmap it elsewhere: at the append behind the roll or a flush before
+    /// that, or at the roll itself where only a few records like the one that rolled fit into the next segment.
     fn retire(&mut self, segment: RetiredSegment<P>) {
         drop(segment);
     }

@@ -138,6 +138,29 @@ fn a_roll_that_makes_its_segment_enters_the_kernel_a_known_number_of_times() {
 }
 
 #[test]
+fn a_flush_behind_rolls_opens_no_segment_anew() {
+    let home = Home::in_memory();
+    home.create(SIZE);
+    let calls = Calls::default();
+    let platform = Counting::new(home.platform(), &calls);
+    let mut appender =
+        Appender::open_with(platform, WriteOptions::default(), NoProbe, Shelf::default()).unwrap();
+    appender.append(TYPE, &[5; 232]).unwrap();
+    appender.flush().unwrap();
+    let id = |segment: u32| SegmentId::new(segment.into()).unwrap();
+    for segment in [2, 4, 6] {
+        while appender.position().segment < id(segment) {
+            appender.append(TYPE, &[5; 232]).unwrap();
+        }
+        calls.take();
+        appender.flush().unwrap();
+        let entered = calls.take();
+        // The one that is written to is opened for the syncer; those before have never been closed.
+        assert_eq!(entered.get("open"), Some(&1), "{entered:?}");
+    }
+}
+
+#[test]
 fn reading_and_committing_enter_the_kernel_once_a_segment() {
     let home = Home::in_memory();
     home.create(SIZE);

@@ -15,9 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use chronicle_core::{
-    Appender, NoProbe, NoSupply, PreparedSegment, SegmentId, Site, Space, Supply, WriteOptions,
-    prepare_segment, prepare_segment_with,
+    Appender, NoProbe, NoSupply, PreparedSegment, RetiredSegment, SegmentId, Site, Space, Supply,
+    WriteOptions, prepare_segment, prepare_segment_with,
 };
+use chronicle_format::INDEX_STRIDE;
 use chronicle_platform_linux::LinuxPlatform;
 use chronicle_sync::ErrorKind;
 use support::counting::{Calls, Counting};
@@ -125,6 +126,33 @@ fn prepare_next_makes_the_roll_use_what_is_there() {
     assert_holds(&home.read_all(), count);
 }
 
+#[test]
+fn what_is_in_the_place_of_a_prepared_segments_index_is_replaced_or_cleared() {
+    // Smaller ones have none.
+    let [home, other] = [(); 2].map(|()| Home::with_queue(1 << 20));
+    let mut another = other.appender();
+    another.prepare_next().unwrap();
+    let index = |segment| home.file(&format!("{segment:09}.idx"));
+    // Another queue's, so that whoever prepares leaves it to the writer.
+    std::fs::copy(other.file("000000001.idx"), index(1)).unwrap();
+    let leftover = std::fs::read(index(1)).unwrap();
+    let mut appender = home.appender();
+    appender.prepare_next().unwrap();
+    assert_ne!(std::fs::read(index(1)).unwrap()[..32], leftover[..32]);
+    fill_up_to(&mut appender, 1);
+    // Prepared before, and something stored to it since.
+    prepare_segment(&home.platform(), SegmentId::new(2).unwrap()).unwrap().unwrap();
+    home.write_at("000000002.idx", 32, &[0xee; 96]);
+    appender.prepare_next().unwrap();
+    assert!(std::fs::read(index(2)).unwrap()[32..].iter().all(|byte| *byte == 0));
+    let count = fill_up_to(&mut appender, 3);
+    let mut tailer = home.tailer();
+    for seq in (0..count).step_by(7) {
+        let sought = tailer.seek_seq(seq).unwrap();
+        assert!(sought.found && sought.passed_bytes <= INDEX_STRIDE + 4096, "{seq}: {sought:?}");
+    }
+}
+
 /// What a supply was asked for, and what it has.
 #[derive(Default)]
 struct Shelf {
@@ -133,6 +161,7 @@ struct Shelf {
     wanted: Vec<u32>,
     ready: Option<PreparedSegment<LinuxPlatform>>,
     taken: Vec<u32>,
+    retired: Vec<u32>,
 }
 
 #[derive(Clone, Default)]
@@ -155,6 +184,61 @@ impl Supply<LinuxPlatform> for Shelves {
         let mut shelf = self.0.borrow_mut();
         shelf.taken.push(id.get());
         shelf.ready.take_if(|ready| ready.id() == id)
+    }
+
+    fn retire(&mut self, segment: RetiredSegment<LinuxPlatform>) {
+        self.0.borrow_mut().retired.push(segment.id().get());
+    }
+}
+
+#[test]
+fn a_segment_that_was_left_is_handed_over_with_the_append_behind_the_roll() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let retired = || shelves.0.borrow().retired.clone();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    for segment in [1, 2] {
+        shelves.0.borrow_mut().ready =
+            prepare_segment(&home.platform(), SegmentId::new(segment.into()).unwrap()).unwrap();
+        fill_up_to(&mut appender, segment);
+        assert_eq!(retired(), [0, 1][..segment as usize - 1]);
+        appender.append(TYPE, b"behind the roll").unwrap();
+        assert_eq!(retired(), [0, 1][..segment as usize]);
+    }
+    // One that the writer makes itself, and the flush comes before another append.
+    fill_up_to(&mut appender, 3);
+    assert_eq!(retired(), [0, 1]);
+    appender.flush().unwrap();
+    assert_eq!(retired(), [0, 1, 2]);
+    // From now on segments are kept until they are synced.
+    fill_up_to(&mut appender, 5);
+    appender.flush().unwrap();
+    assert_eq!(retired(), [0, 1, 2]);
+    let count = appender.next_seq();
+    // Left at the roll, and still there.
+    fill_up_to(&mut appender, 6);
+    drop(appender);
+    assert!(inode(&home, 5).is_some());
+    let mut appender = home.appender();
+    assert_eq!(appender.next_seq(), home.read_all().len() as u64);
+    assert!(appender.append(TYPE, b"on").unwrap() > count);
+}
+
+#[test]
+fn where_few_records_fit_a_segment_is_handed_over_with_the_roll_and_the_next_one_asked_for() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let long = vec![7; 40 << 10];
+    for segment in 0..4 {
+        appender.append(TYPE, &long).unwrap();
+        assert_eq!(appender.position().segment.get(), segment);
+        assert_eq!(shelves.0.borrow().retired, (0..segment).collect::<Vec<_>>());
+        assert_eq!(shelves.0.borrow().wanted.last(), Some(&(segment + 1)));
     }
 }
 

@@ -50,8 +50,15 @@ impl SegmentHeader {
         bytes
     }
 
+    /// What the checksum of a [`SegmentStart`] behind this header begins with. `update` is what [`CrcState::update`] is, perhaps
+    /// by other means than a table.
+    #[must_use]
+    pub fn start_seed(&self, update: impl Fn(CrcState, &[u8]) -> CrcState) -> CrcState {
+        // What lies between both parts is the head's own checksum.
+        update(CrcState::NEW, before(&self.unchecked(), segment::HEADER_CRC))
+    }
+
     /// The head without its checksum.
-    #[inline]
     fn unchecked(&self) -> [u8; Self::SIZE] {
         let flags = if self.checksums { SegmentFlags::CHECKSUMS } else { SegmentFlags::empty() };
         let mut bytes = [0; Self::SIZE];
@@ -117,18 +124,19 @@ impl SegmentStart {
     /// The words at offsets 32, 40 and 48 of the head that begins with `header`.
     #[must_use]
     pub fn words(&self, header: &SegmentHeader) -> [u64; 3] {
-        self.words_with(header, CrcState::update)
+        self.words_behind(header.start_seed(CrcState::update), by_table)
     }
 
-    /// The same, their checksum by other means than a table: `update` is what [`CrcState::update`] is.
-    #[inline]
+    /// The same, behind the [header's part](SegmentHeader::start_seed) of their checksum. `update` goes on over two words and a
+    /// half, as [`CrcState::update`] does over their bytes in little-endian order, by other means than a table.
+    #[inline(always)]
     #[must_use]
-    pub fn words_with(
+    pub fn words_behind(
         &self,
-        header: &SegmentHeader,
-        update: impl Fn(CrcState, &[u8]) -> CrcState,
+        seed: CrcState,
+        update: impl Fn(CrcState, &[u64; 2], u32) -> CrcState,
     ) -> [u64; 3] {
-        let crc = self.crc(&header.unchecked(), update);
+        let crc = update(seed, &[self.first_seq, self.time_floor_ns], self.epoch).finish();
         [self.first_seq, self.time_floor_ns, u64::from(self.epoch) | u64::from(crc) << 32]
     }
 
@@ -143,7 +151,9 @@ impl SegmentStart {
             epoch: u32_at(bytes, segment::EPOCH),
         };
         let stored = u32_at(bytes, segment::START_CRC);
-        if stored == start.crc(bytes, CrcState::update) {
+        let seed = CrcState::NEW.update(before(bytes, segment::HEADER_CRC));
+        let [.., last] = start.words_behind(seed, by_table);
+        if stored == (last >> 32) as u32 {
             return Ok(Some(start));
         }
         if stored == 0 && start == (Self { first_seq: 0, time_floor_ns: 0, epoch: 0 }) {
@@ -151,21 +161,10 @@ impl SegmentStart {
         }
         Err(FormatError::BadChecksum { at: segment::START_CRC })
     }
+}
 
-    #[inline]
-    fn crc(
-        &self,
-        head: &[u8; SegmentHeader::SIZE],
-        update: impl Fn(CrcState, &[u8]) -> CrcState,
-    ) -> u32 {
-        // What lies between both parts is the head's own checksum.
-        let mut bytes = [0; segment::START_CRC - 4];
-        bytes[..segment::HEADER_CRC].copy_from_slice(before(head, segment::HEADER_CRC));
-        put(&mut bytes, segment::FIRST_SEQ - 4, self.first_seq.to_le_bytes());
-        put(&mut bytes, segment::TIME_FLOOR_NS - 4, self.time_floor_ns.to_le_bytes());
-        put(&mut bytes, segment::EPOCH - 4, self.epoch.to_le_bytes());
-        update(CrcState::NEW, &bytes).finish()
-    }
+fn by_table(state: CrcState, words: &[u64; 2], last: u32) -> CrcState {
+    state.update(words.map(u64::to_le_bytes).as_flattened()).update(&last.to_le_bytes())
 }
 
 /// The last word of a segment's head: open, or sealed at an offset.

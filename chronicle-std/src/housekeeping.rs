@@ -224,11 +224,9 @@ impl Supply<Backend> for Housekeeping {
         }
     }
 
+    #[inline]
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<Backend>> {
-        let running = self.0.as_mut()?;
-        // The roll that follows hands a segment over; the other side says how many it has taken.
-        running.retired().slots();
-        running.shared.prepared.take(id.get())
+        self.0.as_ref()?.shared.prepared.take(id.get())
     }
 
     fn missed(&mut self) {
@@ -249,8 +247,6 @@ impl Supply<Backend> for Housekeeping {
         }
     }
 
-    /// Becomes a part of the roll: between two rolls another function's code has left the caches.
-    #[inline(always)]
     fn retire(&mut self, segment: RetiredSegment<Backend>) {
         if let Some(running) = &mut self.0 {
             drop(running.retired().push(segment));

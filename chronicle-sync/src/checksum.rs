@@ -122,23 +122,33 @@ impl Checksum {
         }
     }
 
+    /// Goes on over a few words and a half, as [`CrcState::update`] does over their bytes in little-endian order: a part of
+    /// the caller's code where the processor has an instruction for it.
+    #[inline(always)]
+    #[must_use]
+    pub fn words_and_half<const N: usize>(
+        self,
+        state: CrcState,
+        words: &[u64; N],
+        last: u32,
+    ) -> CrcState {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::X86 => {
+                // SAFETY: as in `record`.
+                let register = unsafe { x86::words_and_half(state.register(), words, last) };
+                CrcState::from_register(register)
+            }
+            _ => self.words(state, words.iter().copied(), &last.to_le_bytes()),
+        }
+    }
+
     /// The checksum of a reader's position, equal to [`ReaderSlot::crc`].
     #[inline]
     #[must_use]
     pub(crate) fn reader_slot(self, words: &[u64; ReaderSlot::WORDS]) -> u32 {
         let [whole @ .., last] = words;
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::X86 => {
-                let new = CrcState::NEW.register();
-                // SAFETY: as in `record`.
-                !unsafe { x86::update_words(new, whole, *last as u32) }
-            }
-            _ => {
-                let last = (*last as u32).to_le_bytes();
-                self.words(CrcState::NEW, whole.iter().copied(), &last).finish()
-            }
-        }
+        self.words_and_half(CrcState::NEW, whole, *last as u32).finish()
     }
 
     /// Goes on over words and the bytes behind them, one after the other.

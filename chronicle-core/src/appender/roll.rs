@@ -2,35 +2,20 @@
 
 use chronicle_format::layout::segment;
 use chronicle_format::{HEADER_SIZE, Object, Position, SEG_DATA_OFFSET, SegmentId, SegmentStart};
-use chronicle_sync::{Clock, Platform, Probe, RegionExt, RegionMut, Site, Storage, WriteCursor};
+use chronicle_sync::{Clock, Platform, Probe, RegionExt, Site, Storage};
 
+use super::room::Ahead;
 use super::{Appender, Map};
 use crate::Result;
 use crate::error::Error;
-use crate::index::{Foreign, Index, IndexWriter, open_or_make_index, remove_index};
-use crate::segment::{Segment, open_or_create_segment, segment_range, view_segment};
+use crate::index::{Foreign, IndexWriter, open_or_make_index, remove_index};
+use crate::segment::{Geometry, Segment, open_or_create_segment, segment_range, view_segment};
 use crate::supply::{PreparedSegment, RetiredSegment, Supply};
-
-/// A segment to go on in, with everything done that can be before the place of its first record is known.
-pub(super) struct Next<M> {
-    segment: Segment<WriteCursor<M>>,
-    index: Option<IndexWriter<M>>,
-    /// How far it has space.
-    reserved: u64,
-}
-
-impl<M: RegionMut> Next<M> {
-    fn new(segment: Segment<M>, index: Option<Index<M>>, reserved: u64) -> Self {
-        Self {
-            segment: segment.with(|region| WriteCursor::new(region, SEG_DATA_OFFSET)),
-            index: index.map(IndexWriter::begin),
-            reserved,
-        }
-    }
-}
+use crate::writable::Writable;
 
 impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
-    /// Goes on in the next segment: a few stores, if it is [ready](Self::ready).
+    /// Goes on in the next segment: a few stores, if it is [ready](Self::is_ready).
+    #[inline(always)]
     pub(super) fn roll(&mut self) -> Result<(), P> {
         self.probe.at(Site::Rolling);
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
@@ -40,32 +25,55 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             time_floor_ns: self.time_max_ns,
             epoch: self.epoch,
         };
-        let next = match self.ready.take() {
-            Some(next) => next,
-            None => self.make_next(id, &start)?,
-        };
-        // 1. The next segment is whole before anything refers to it.
-        next.segment.begin(&start, self.geometry.crc);
-        self.probe.at(Site::NextPublished);
-        // 2. The hint moves.
-        self.control.set_segment_index(&Position::start_of(id, self.next_seq, self.epoch));
-        self.probe.at(Site::HintMoved);
-        // 3. The old segment is sealed: readers at its end go on.
-        self.segment.seal_at(self.offset());
-        self.probe.at(Site::Sealed);
-        self.counted.rolled(self.offset());
-        let old = core::mem::replace(&mut self.segment, next.segment).with(WriteCursor::into_inner);
-        let index = self.replace_index(next.index).map(IndexWriter::into_index);
-        self.ahead = self.first_task();
-        self.sealing = self.segment.sealing(&self.geometry);
-        self.set_frontier(next.reserved);
-        self.leave(RetiredSegment { segment: old, _index: index });
+        if !self.is_ready() {
+            self.make_ready(id, &start)?;
+        }
+        self.go_on(&start);
         // 4. Readers that sleep at the end of the old segment are woken by the record that follows;
         //    should it not follow, they have nothing to read.
         Ok(())
     }
 
-    fn leave(&mut self, old: RetiredSegment<P>) {
+    /// Whether the next segment is there before the roll.
+    pub(super) fn is_ready(&self) -> bool {
+        self.beside.as_ref().is_some_and(|beside| beside.segment.id > self.segment.id)
+    }
+
+    /// Changes places with the next segment. What is done here is all that takes its time at a roll: whatever it
+    /// touches, code as well, has left the caches since the roll before.
+    #[inline(always)]
+    fn go_on(&mut self, start: &SegmentStart) {
+        let Some(beside) = &mut self.beside else { return };
+        // 1. The next segment is whole before anything refers to it.
+        beside.segment.begin(start, beside.start_seed, self.geometry.crc);
+        self.probe.at(Site::NextPublished);
+        // 2. The hint moves.
+        let hint = Position::start_of(beside.segment.id, start.first_seq, start.epoch);
+        self.control.set_segment_index(&hint);
+        self.probe.at(Site::HintMoved);
+        // 3. The old segment is sealed: readers at its end go on.
+        let end = self.segment.region.offset();
+        self.segment.seal_at(end);
+        self.probe.at(Site::Sealed);
+        self.counted.rolled(end);
+        let reserved = beside.reserved;
+        self.sealing = beside.sealing;
+        core::mem::swap(&mut self.segment, &mut beside.segment);
+        core::mem::swap(&mut self.index, &mut beside.index);
+        self.due = self.index.as_ref().map_or(u64::MAX, IndexWriter::due);
+        self.set_frontier(reserved);
+        self.ahead = Ahead::HandOver;
+    }
+
+    /// Hands over the segment that was rolled out of, if it is still there.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hand_over(&mut self) {
+        if self.is_ready() {
+            return;
+        }
+        let Some(left) = self.beside.take() else { return };
+        let old = RetiredSegment { left };
         // Who never flushes has nothing kept open.
         let old = match &mut self.syncer {
             Some(syncer) if self.flushes => syncer.retain(old),
@@ -79,14 +87,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Goes on with this index, if it is that of the segment that is being written to.
     pub(super) fn set_index(&mut self, of: SegmentId, index: Option<IndexWriter<Map<P>>>) {
         if self.segment.id == of {
-            self.replace_index(index);
+            self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
+            self.index = index;
         }
-    }
-
-    /// Goes on with this index, and returns the one before.
-    fn replace_index(&mut self, index: Option<IndexWriter<Map<P>>>) -> Option<IndexWriter<Map<P>>> {
-        self.due = index.as_ref().map_or(u64::MAX, IndexWriter::due);
-        core::mem::replace(&mut self.index, index)
     }
 
     /// Refuses to roll into a segment for which the queue has no room by its own limit.
@@ -122,7 +125,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// Removes the segment that was prepared and not needed. The lock is still held and this segment
     /// not sealed, so nobody is in the next one.
     pub(super) fn remove_prepared(&mut self) {
-        self.ready = None;
+        self.beside = None;
         let unneeded = self.segment.id.next().ok().filter(|id| {
             view_segment(&self.platform, *id, &self.geometry)
                 .is_ok_and(|next| matches!(next.start::<P::Error>(), Ok(None)))
@@ -136,48 +139,73 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
 
     /// Takes the next segment before the roll, if it is prepared.
     pub(super) fn take_next(&mut self, id: SegmentId) {
-        if self.ready.is_none() {
-            self.ready = self.supply.take(id).map(|prepared| self.next_of(prepared));
+        if !self.is_ready()
+            && let Some(prepared) = self.supply.take(id)
+        {
+            self.put_beside(prepared);
         }
-        if let Some(next) = &self.ready {
+    }
+
+    /// Touches what the roll stores to in the next segment, if it is ready.
+    pub(super) fn touch_next(&self) {
+        if let Some(next) = &self.beside {
             next.segment.region.touch(segment::FIRST_SEQ as u64);
             next.segment.region.touch(SEG_DATA_OFFSET + HEADER_SIZE);
         }
     }
 
-    /// A prepared segment, ready to go on in.
-    pub(super) fn next_of(&self, prepared: PreparedSegment<P>) -> Next<Map<P>> {
-        let PreparedSegment { segment, index } = prepared;
-        let index = index.or_else(|| self.make_index(&segment));
-        Next::new(segment, index, self.geometry.size.bytes())
+    /// Puts the next segment beside the one that is written to, where the one before may still be.
+    #[inline(always)]
+    pub(super) fn put_beside(&mut self, prepared: PreparedSegment<P>) {
+        if self.beside.is_some() {
+            self.hand_over();
+        }
+        let next = self.beside.insert(prepared.next);
+        match &mut next.index {
+            Some(index) => index.begin(),
+            None => next.index = make_index(&self.platform, &next.segment, &self.geometry),
+        }
     }
 
-    /// The next segment, taken or made by the roll itself.
+    /// Makes the next segment ready in the roll itself.
     #[cold]
     #[inline(never)]
-    fn make_next(&mut self, id: SegmentId, start: &SegmentStart) -> Result<Next<Map<P>>, P> {
+    fn make_ready(&mut self, id: SegmentId, start: &SegmentStart) -> Result<(), P> {
         self.control.set_busy(Some(self.platform.clock().now()));
-        let next = match self.supply.take(id) {
-            Some(prepared) => Ok(self.next_of(prepared)),
+        let made = match self.supply.take(id) {
+            Some(prepared) => {
+                self.put_beside(prepared);
+                Ok(())
+            }
             None => {
                 self.supply.missed();
                 self.create_next(id, start)
             }
         };
         self.control.set_busy(None);
-        next
+        made
     }
 
-    fn create_next(&mut self, id: SegmentId, start: &SegmentStart) -> Result<Next<Map<P>>, P> {
+    fn create_next(&mut self, id: SegmentId, start: &SegmentStart) -> Result<(), P> {
         let reserved = self.step.min(self.geometry.size.bytes());
         let next = open_or_create_segment(&self.platform, id, &self.geometry, reserved, start)?;
         self.counted.unprepared_rolls += 1;
         self.platform.storage().prefault(&next.region, 0..reserved);
-        let index = self.make_index(&next);
-        Ok(Next::new(next, index, reserved))
+        let index = make_index(&self.platform, &next, &self.geometry);
+        self.hand_over();
+        self.beside = Some(Writable::new(next, index, reserved, &self.geometry));
+        Ok(())
     }
+}
 
-    fn make_index(&self, segment: &Segment<Map<P>>) -> Option<Index<Map<P>>> {
-        open_or_make_index(&self.platform, segment, &self.geometry, Foreign::Replace)
-    }
+fn make_index<P: Platform, R>(
+    platform: &P,
+    segment: &Segment<R>,
+    geometry: &Geometry,
+) -> Option<IndexWriter<Map<P>>> {
+    open_or_make_index(platform, segment, geometry, Foreign::Replace).map(|index| {
+        let mut writer = IndexWriter::new(index);
+        writer.begin();
+        writer
+    })
 }

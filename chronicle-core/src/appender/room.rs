@@ -15,10 +15,15 @@ const TINY_SEGMENT: u64 = 64 << 10;
 /// Segments up to this size are asked for by the second record of their predecessor.
 const SMALL_SEGMENT: u64 = 4 << 20;
 
+/// No fewer appends than there is to be done at one each.
+const TASKS: u64 = 8;
+
 /// What the writer does for its next segment on the way through this one: one thing at an append, so that
 /// none pays for all. What it does not get to is left to the roll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ahead {
+    /// Hands over the segment before.
+    HandOver,
     /// Says that it has begun, for whoever wants to know how much time there is.
     Begin,
     /// Asks for it, from [`mark`](Appender::mark) on.
@@ -27,6 +32,8 @@ pub(super) enum Ahead {
     Touch,
     /// Takes it, if it is prepared.
     Take,
+    /// Touches what the roll stores to there.
+    TouchNext,
     /// Nothing before the roll.
     Nothing,
 }
@@ -47,10 +54,15 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             self.roll()?;
             end = self.end_of(length)?;
         }
-        // A roll is enough for an append, but where no second record like this one fits, nobody else would ask.
-        let is_last = end + record_size(self.short(length)?) > size;
-        if !rolls || is_last {
+        let record = record_size(self.short(length)?);
+        if !rolls {
             self.look_ahead(end);
+        } else if self.hands_over_at_once(size - end, record) {
+            self.look_ahead(end);
+            // A roll is enough for an append, but where no second record like this one fits, nobody else would ask.
+            if end + record > size {
+                self.look_ahead(end);
+            }
         }
         if end > self.end_of_space() {
             self.extend(end)?;
@@ -71,6 +83,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     }
 
     /// Does what is to be done for the next segment, where the next record ends at `end`.
+    #[inline(never)]
     fn look_ahead(&mut self, end: u64) {
         if end <= self.begin_of_task() {
             return;
@@ -80,6 +93,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             return;
         };
         self.ahead = match self.ahead {
+            Ahead::HandOver => {
+                self.hand_over();
+                self.first_task()
+            }
             Ahead::Begin => {
                 self.supply.begun();
                 Ahead::Ask
@@ -97,10 +114,21 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             }
             Ahead::Take => {
                 self.take_next(next);
+                Ahead::TouchNext
+            }
+            Ahead::TouchNext => {
+                self.touch_next();
                 Ahead::Nothing
             }
             Ahead::Nothing => Ahead::Nothing,
         };
+    }
+
+    /// Whether a roll hands over the segment before, instead of the append that follows: where nobody takes it, so that
+    /// unmapping it is a system call of the writer's in any case, and where few more records like this one fit, which
+    /// leaves no appends for what is to be done.
+    fn hands_over_at_once(&self, left: u64, record: u64) -> bool {
+        !S::SUPPLIES || left < record.saturating_mul(TASKS)
     }
 
     /// What is to be done first in a segment that is entered.
@@ -122,7 +150,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// From where on the writer does what is next to be done for the next segment.
     fn begin_of_task(&self) -> u64 {
         match self.ahead {
-            Ahead::Begin | Ahead::Take => 0,
+            Ahead::HandOver | Ahead::Begin | Ahead::Take | Ahead::TouchNext => 0,
             Ahead::Ask => self.mark(),
             Ahead::Touch => self.geometry.size.bytes() - PAGE,
             Ahead::Nothing => u64::MAX,
@@ -130,6 +158,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     }
 
     /// Allocates space up to `end` and the slot behind it, and a step more if there is enough.
+    #[cold]
+    #[inline(never)]
     fn extend(&mut self, end: u64) -> Result<(), P> {
         self.probe.at(Site::Extending);
         self.counted.extensions += 1;

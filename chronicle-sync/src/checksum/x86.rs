@@ -14,8 +14,8 @@
 
 use core::arch::asm;
 use core::arch::x86_64::{
-    __m128i, _mm_clmulepi64_si128, _mm_crc32_u32, _mm_crc32_u64, _mm_cvtsi64_si128,
-    _mm_cvtsi128_si64, _mm_xor_si128,
+    __m128i, _mm_clmulepi64_si128, _mm_crc32_u64, _mm_cvtsi64_si128, _mm_cvtsi128_si64,
+    _mm_xor_si128,
 };
 
 use crate::primitive::AtomicU64;
@@ -66,10 +66,25 @@ pub(super) fn update(register: u32, bytes: &[u8]) -> u32 {
     lanes(register.into(), words, last_word(bytes, rest), rest.len())
 }
 
-/// The register behind a few words and a half.
-#[target_feature(enable = "sse4.2")]
-pub(super) fn update_words(register: u32, words: &[u64], last: u32) -> u32 {
-    _mm_crc32_u32(one_by_one(register.into(), words) as u32, last)
+/// The register behind a few words and a half, as a part of the caller's code.
+///
+/// # Safety
+/// The processor has SSE4.2.
+#[inline(always)]
+pub(super) unsafe fn words_and_half(register: u32, words: &[u64], last: u32) -> u32 {
+    // SAFETY: as the caller says.
+    let crc = words.iter().fold(register.into(), |crc, word| unsafe { word_behind(crc, *word) });
+    let mut crc = crc as u32;
+    // SAFETY: as the caller says; the instruction touches nothing but its operands.
+    unsafe {
+        asm!(
+            "crc32 {crc:e}, {last:e}",
+            crc = inout(reg) crc,
+            last = in(reg) last,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    crc
 }
 
 /// The register behind a record: its header's words, one by one because all of them travel in registers, and its

@@ -25,6 +25,8 @@ const SEGMENT: u64 = 256 << 10;
 /// The end of a segment, in which appends are looked at by themselves.
 const LAST_PAGE: u64 = SEGMENT - 4096;
 const SIZE: usize = 64;
+/// Appends behind a roll that are looked at by themselves: what a roll leaves to be done is done at these.
+const BEHIND: u64 = 16;
 
 #[derive(Serialize, Deserialize)]
 pub struct Task {
@@ -137,10 +139,12 @@ fn append_to(writer: &mut impl Rolling, task: &Task) -> Result<Values> {
     let message = [7; SIZE];
     let mut rolling = Histogram::<u64>::new(3)?;
     let mut before = Histogram::<u64>::new(3)?;
+    let mut behind = Histogram::<u64>::new(3)?;
     let mut others = Histogram::<u64>::new(3)?;
     let gap = task.ticks_per_ns * 1e9 / task.rate as f64;
     let start = ticks();
     let mut worst_before = 0;
+    let (mut since, mut worst_behind) = (BEHIND, 0);
     for seq in 0..task.messages {
         let due = start + (seq as f64 * gap) as u64;
         while ticks() < due {
@@ -155,8 +159,15 @@ fn append_to(writer: &mut impl Rolling, task: &Task) -> Result<Values> {
         if segment_behind != segment {
             rolling.record(took)?;
             before.record(std::mem::take(&mut worst_before))?;
+            since = 0;
         } else if end > LAST_PAGE {
             worst_before = worst_before.max(took);
+        } else if since < BEHIND {
+            since += 1;
+            worst_behind = worst_behind.max(took);
+            if since == BEHIND {
+                behind.record(std::mem::take(&mut worst_behind))?;
+            }
         } else if segment > 0 {
             others.record(took)?;
         }
@@ -165,7 +176,9 @@ fn append_to(writer: &mut impl Rolling, task: &Task) -> Result<Values> {
         bail!("there was no roll");
     }
     let mut found = Values::new();
-    for (name, histogram) in [("roll", &rolling), ("page_before", &before), ("append", &others)] {
+    let histograms =
+        [("roll", &rolling), ("page_before", &before), ("behind", &behind), ("append", &others)];
+    for (name, histogram) in histograms {
         for (quantile, at) in [("p50", 0.5), ("p99", 0.99)] {
             let value = histogram.value_at_quantile(at) as f64;
             found.insert(format!("{name}_{quantile}"), value);
