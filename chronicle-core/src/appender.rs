@@ -329,6 +329,8 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.check_epoch()?;
         let id = self.segment.id.next().map_err(Error::format(self.segment.object()))?;
         if !self.is_ready() {
+            // First, because its space may be what the next one needs.
+            self.hand_over();
             let (platform, probe) = (&self.platform, &self.probe);
             let prepared =
                 prepare_segment_with(platform, id, Space::Allocated, probe, || Some(u64::MAX))?;

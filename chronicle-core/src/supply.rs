@@ -158,7 +158,7 @@ pub fn prepare_segment_with<P: Platform>(
 
 /// Where an appender gets prepared segments from. Nothing here may wait: an append is in progress.
 pub trait Supply<P: Platform> {
-    /// Whether there is any use in asking.
+    /// Whether there is any use in asking, and whether anybody takes what the writer has left.
     const SUPPLIES: bool = true;
 
     /// The writer has begun to write to a segment that is large enough for it to ask for the next one later.
@@ -175,6 +175,10 @@ pub trait Supply<P: Platform> {
     /// that it has not entered.
     fn take(&mut self, id: SegmentId) -> Option<PreparedSegment<P>>;
 
+    /// The writer has rolled. Called in the roll itself, where every line that nobody has touched for long costs, so it
+    /// should do no more than store something.
+    fn rolled(&mut self) {}
+
     /// Nothing was ready at the roll: the writer makes the segment itself.
     fn missed(&mut self) {}
 
@@ -185,8 +189,9 @@ pub trait Supply<P: Platform> {
     /// should look for some now.
     fn full(&mut self) {}
 
-    /// Takes a segment that the writer has left, to unmap it elsewhere: at the append behind the roll or a flush before
-    /// that, or at the roll itself where only a few records like the one that rolled fit into the next segment.
+    /// Takes a segment that the writer has left, to unmap it elsewhere: at the append behind the roll, or before that where
+    /// the writer flushes or prepares the next segment itself, or at the roll itself where only a few records like the one that
+    /// rolled fit into the next segment. What was left last is the writer's to unmap if it closes before.
     fn retire(&mut self, segment: RetiredSegment<P>) {
         drop(segment);
     }

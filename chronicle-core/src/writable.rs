@@ -8,7 +8,7 @@ use crate::index::IndexWriter;
 use crate::segment::{Geometry, Segment};
 
 /// A segment without records, with everything done for a writer that can be before the place of its first record is
-/// known; behind the roll out of it, what is left to be unmapped.
+/// known. Behind the roll out of it, what is left to be unmapped; only the segment and its index are its own then.
 ///
 /// It changes places with the segment before as it is: nothing has to be made of it at a roll.
 pub(crate) struct Writable<M> {

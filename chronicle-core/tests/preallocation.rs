@@ -216,14 +216,35 @@ fn a_segment_that_was_left_is_handed_over_with_the_append_behind_the_roll() {
     fill_up_to(&mut appender, 5);
     appender.flush().unwrap();
     assert_eq!(retired(), [0, 1, 2]);
-    let count = appender.next_seq();
-    // Left at the roll, and still there.
-    fill_up_to(&mut appender, 6);
-    drop(appender);
-    assert!(inode(&home, 5).is_some());
-    let mut appender = home.appender();
-    assert_eq!(appender.next_seq(), home.read_all().len() as u64);
-    assert!(appender.append(TYPE, b"on").unwrap() > count);
+}
+
+#[test]
+fn what_was_left_is_handed_over_before_space_is_taken_for_the_next_segment() {
+    let home = Home::with_queue(SIZE);
+    let shelves = Shelves::default();
+    let retired = || shelves.0.borrow().retired.clone();
+    let options = WriteOptions::default();
+    let mut appender =
+        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    fill_up_to(&mut appender, 1);
+    assert_eq!(retired(), []);
+    // What cannot be made for now.
+    std::fs::create_dir(home.file("000000002.q")).unwrap();
+    appender.prepare_next().unwrap_err();
+    assert_eq!(retired(), [0]);
+    std::fs::remove_dir(home.file("000000002.q")).unwrap();
+    appender.prepare_next().unwrap();
+    fill_up_to(&mut appender, 2);
+    // Prepared, and the next record does not fit into what is left of this segment: a roll behind a roll.
+    appender.prepare_next().unwrap();
+    assert_eq!(retired(), [0, 1]);
+    let longest = vec![1; SIZE as usize - 128];
+    appender.append(TYPE, &longest).unwrap();
+    fill_up_to(&mut appender, 4);
+    appender.append(TYPE, &longest).unwrap();
+    assert_eq!(appender.position().segment.get(), 5);
+    assert_eq!(retired(), [0, 1, 2, 3, 4]);
+    assert_eq!(home.read_all().len() as u64, appender.next_seq());
 }
 
 #[test]

@@ -128,7 +128,7 @@ impl SegmentStart {
     }
 
     /// The same, behind the [header's part](SegmentHeader::start_seed) of their checksum. `update` goes on over two words and a
-    /// half, as [`CrcState::update`] does over their bytes in little-endian order, by other means than a table.
+    /// half, as [`CrcState::update`] does over their bytes in little-endian order, perhaps by other means than a table.
     #[inline(always)]
     #[must_use]
     pub fn words_behind(

@@ -6,6 +6,7 @@
 //! happens for a while it parks until it is asked.
 
 use std::collections::HashMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -55,6 +56,8 @@ const AGE_LOOKS: u64 = 64;
 const LONGEST_AGE_LOOK: Duration = Duration::from_secs(10);
 /// Segments that wait to be unmapped. Where the thread is so many behind, the writer unmaps the next one itself.
 const RETIRED: usize = 4;
+/// Segments that wait for the syncer.
+const WAITING: usize = 4;
 /// The tag under which the writer says that the queue is full: any will do.
 const FULL: u32 = 0;
 
@@ -92,14 +95,21 @@ pub(crate) struct Housekeeping(Option<Running>);
 
 struct Running {
     shared: Arc<Shared>,
-    /// For segments that the writer has left. Never locked: only a writer that is shared between threads needs the
-    /// mutex, which makes it `Sync`.
-    retired: Mutex<Producer<RetiredSegment<Backend>>>,
+    /// Never locked: only a writer that is shared between threads needs the mutex, which makes it `Sync`.
+    to_worker: Mutex<ToWorker>,
     zeros_ahead: bool,
     platform: Backend,
     thread: Option<JoinHandle<()>>,
     /// When the writer has begun to write to the segment that it is in.
     begun: Option<Instant>,
+}
+
+/// What the writer tells the thread by plain stores.
+struct ToWorker {
+    /// Segments that it has left.
+    retired: Producer<RetiredSegment<Backend>>,
+    /// That it has rolled: before it hands over the segment, which it may not come to for long.
+    rolls: Producer<()>,
 }
 
 impl Housekeeping {
@@ -122,9 +132,13 @@ impl Housekeeping {
             counters: OnceLock::new(),
         });
         let (to_retire, retired) = RingBuffer::new(RETIRED);
+        // As much as one is enough: the thread looks at all segments.
+        let (to_tell, rolls) = RingBuffer::new(1);
         let worker = Worker {
             shared: Arc::clone(&shared),
             retired,
+            waiting: Vec::new(),
+            rolls,
             platform: backend::open(path)?,
             leases: Leases::default(),
             tried: None,
@@ -141,9 +155,9 @@ impl Housekeeping {
             .spawn(move || worker.run())
             .map_err(|error| QueueError::io(path, "start a thread for", error))?;
         let platform = backend::open(path)?;
-        let retired = Mutex::new(to_retire);
+        let to_worker = Mutex::new(ToWorker { retired: to_retire, rolls: to_tell });
         let thread = Some(thread);
-        Ok(Self(Some(Running { shared, retired, zeros_ahead, platform, thread, begun: None })))
+        Ok(Self(Some(Running { shared, to_worker, zeros_ahead, platform, thread, begun: None })))
     }
 
     /// To be told when the writer has opened.
@@ -184,8 +198,9 @@ impl Running {
         }
     }
 
-    fn retired(&mut self) -> &mut Producer<RetiredSegment<Backend>> {
-        self.retired.get_mut().unwrap_or_else(PoisonError::into_inner)
+    #[inline(always)]
+    fn worker(&mut self) -> &mut ToWorker {
+        self.to_worker.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the thread. No system call unless it is parked.
@@ -249,7 +264,16 @@ impl Supply<Backend> for Housekeeping {
 
     fn retire(&mut self, segment: RetiredSegment<Backend>) {
         if let Some(running) = &mut self.0 {
-            drop(running.retired().push(segment));
+            drop(running.worker().retired.push(segment));
+        }
+    }
+
+    /// Becomes a part of the roll: between two rolls another function's code has left the caches.
+    #[inline(always)]
+    fn rolled(&mut self) {
+        if let Some(running) = &mut self.0 {
+            // Where there is one already, the thread has yet to look.
+            let _ = running.worker().rolls.push(());
         }
     }
 }
@@ -293,6 +317,9 @@ struct Worker {
     shared: Arc<Shared>,
     /// What the writer has left.
     retired: Consumer<RetiredSegment<Backend>>,
+    /// Those of them that are the syncer's while it was busy.
+    waiting: Vec<RetiredSegment<Backend>>,
+    rolls: Consumer<()>,
     platform: Backend,
     leases: Leases,
     /// What was done about the segment that was asked for last, and when.
@@ -316,8 +343,11 @@ impl Worker {
         let mut last_work = Instant::now();
         self.shared.full.want(FULL);
         while self.shared.stop.get().is_none() {
-            if take_retired(&self.shared, &mut self.retired) {
+            if self.rolls.pop().is_ok() {
                 self.rolled = true;
+                last_work = Instant::now();
+            }
+            if take_retired(&self.shared, &mut self.retired, &mut self.waiting) {
                 last_work = Instant::now();
             }
             if self.shared.full.take(FULL).is_some() {
@@ -350,7 +380,8 @@ impl Worker {
             self.shared.opened.get().is_some() && self.age_look.is_some_and(|time| waited >= time);
         let blocked = self.blocked && waited >= RETENTION_BLOCKED;
         if self.rolled && waited >= RETENTION || blocked || ages {
-            let Self { shared, retired, platform, leases, tried, remover, .. } = self;
+            let Self { shared, retired, waiting, rolls, platform, leases, tried, remover, .. } =
+                self;
             // However much there is to remove: the writer is served between two segments, and a writer
             // that closes waits for one at the most. The next writer's thread removes the rest.
             let mut served = Instant::now();
@@ -358,7 +389,8 @@ impl Worker {
             let go_on = |left: Leftovers| {
                 share(shared, Some(left));
                 if served.elapsed() >= SERVE {
-                    rolled_meanwhile |= take_retired(shared, retired);
+                    rolled_meanwhile |= rolls.pop().is_ok();
+                    take_retired(shared, retired, waiting);
                     prepare_wanted(shared, platform, tried);
                     served = Instant::now();
                 }
@@ -397,16 +429,28 @@ fn share(shared: &Shared, left: Option<Leftovers>) {
     *leftovers = left.map(|left| Leftovers { end: end.unwrap_or(left.end).min(left.end), ..left });
 }
 
-/// Unmaps the segments that the writer has left, unless they are still to be synced and can be handed to the
-/// syncer without waiting for it; whether there were any.
-fn take_retired(shared: &Shared, retired: &mut Consumer<RetiredSegment<Backend>>) -> bool {
-    let mut any = false;
-    while let Ok(segment) = retired.pop() {
-        match shared.syncer.get().and_then(|syncer| syncer.try_lock().ok()) {
-            Some(mut syncer) => drop(syncer.retain(segment)),
-            None => drop(segment),
+/// Unmaps the segments that the writer has left, unless they are still to be synced: those are the syncer's, and wait here
+/// while it is busy, because a write error may be forgotten together with a file that nobody has open. Whether there
+/// were any.
+fn take_retired(
+    shared: &Shared,
+    retired: &mut Consumer<RetiredSegment<Backend>>,
+    waiting: &mut Vec<RetiredSegment<Backend>>,
+) -> bool {
+    let before = waiting.len();
+    waiting.extend(iter::from_fn(|| retired.pop().ok()));
+    let any = waiting.len() > before;
+    match shared.syncer.get().map(|syncer| syncer.try_lock()) {
+        Some(Err(_)) => {
+            // More than the syncer keeps itself are not kept for it.
+            waiting.truncate(WAITING);
         }
-        any = true;
+        Some(Ok(mut syncer)) => {
+            for segment in waiting.drain(..) {
+                drop(syncer.retain(segment));
+            }
+        }
+        None => waiting.clear(),
     }
     any
 }

@@ -97,6 +97,19 @@ fn goes(queue: &Path, segment: &str) -> bool {
     true
 }
 
+#[test]
+fn what_the_limits_ask_for_goes_behind_a_roll_that_no_message_follows() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = directory.path().join("q");
+    let mut writer = Queue::create(&queue, keeps_one_segment(None)).unwrap();
+    for segment in ["000000000.q", "000000001.q"] {
+        // The thread beside the writer sleeps for as long as it ever does.
+        thread::sleep(Duration::from_millis(100));
+        roll(&mut writer, 1);
+        assert!(goes(&queue, segment), "{segment} is kept until the next message");
+    }
+}
+
 fn open_leased(queue: &Path) -> QueueReader {
     let mut config = ReaderConfig::default();
     config.name = Some("leased".to_owned());

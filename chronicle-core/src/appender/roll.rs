@@ -43,6 +43,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// touches, code as well, has left the caches since the roll before.
     #[inline(always)]
     fn go_on(&mut self, start: &SegmentStart) {
+        debug_assert!(self.is_ready(), "nothing to go on in");
         let Some(beside) = &mut self.beside else { return };
         // 1. The next segment is whole before anything refers to it.
         beside.segment.begin(start, beside.start_seed, self.geometry.crc);
@@ -63,6 +64,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.due = self.index.as_ref().map_or(u64::MAX, IndexWriter::due);
         self.set_frontier(reserved);
         self.ahead = Ahead::HandOver;
+        self.supply.rolled();
     }
 
     /// Hands over the segment that was rolled out of, if it is still there.
@@ -141,12 +143,13 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     pub(super) fn take_next(&mut self, id: SegmentId) {
         if !self.is_ready()
             && let Some(prepared) = self.supply.take(id)
+            && prepared.id() == id
         {
             self.put_beside(prepared);
         }
     }
 
-    /// Touches what the roll stores to in the next segment, if it is ready.
+    /// Touches what the roll stores to in the next segment, if it was [taken](Self::take_next).
     pub(super) fn touch_next(&self) {
         if let Some(next) = &self.beside {
             next.segment.region.touch(segment::FIRST_SEQ as u64);
@@ -171,8 +174,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     #[cold]
     #[inline(never)]
     fn make_ready(&mut self, id: SegmentId, start: &SegmentStart) -> Result<(), P> {
+        // First, because its space may be what the next one needs.
+        self.hand_over();
         self.control.set_busy(Some(self.platform.clock().now()));
-        let made = match self.supply.take(id) {
+        let made = match self.supply.take(id).filter(|prepared| prepared.id() == id) {
             Some(prepared) => {
                 self.put_beside(prepared);
                 Ok(())
@@ -192,7 +197,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         self.counted.unprepared_rolls += 1;
         self.platform.storage().prefault(&next.region, 0..reserved);
         let index = make_index(&self.platform, &next, &self.geometry);
-        self.hand_over();
         self.beside = Some(Writable::new(next, index, reserved, &self.geometry));
         Ok(())
     }

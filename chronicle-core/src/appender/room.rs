@@ -12,7 +12,7 @@ use crate::supply::Supply;
 /// Smaller segments are not asked for: making one takes longer than filling it, so the writer and
 /// whoever prepares would only be in each other's way.
 const TINY_SEGMENT: u64 = 64 << 10;
-/// Segments up to this size are asked for by the second record of their predecessor.
+/// Segments up to this size are asked for by one of the first records of their predecessor.
 const SMALL_SEGMENT: u64 = 4 << 20;
 
 /// No fewer appends than there is to be done at one each.
@@ -88,15 +88,16 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         if end <= self.begin_of_task() {
             return;
         }
+        if self.ahead == Ahead::HandOver {
+            self.hand_over();
+            self.ahead = self.first_task();
+            return;
+        }
         let Ok(next) = self.segment.id.next() else {
             self.ahead = Ahead::Nothing;
             return;
         };
         self.ahead = match self.ahead {
-            Ahead::HandOver => {
-                self.hand_over();
-                self.first_task()
-            }
             Ahead::Begin => {
                 self.supply.begun();
                 Ahead::Ask
@@ -114,17 +115,22 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
             }
             Ahead::Take => {
                 self.take_next(next);
+                // Where no other record comes before the roll, this one does both.
+                let record = end - self.offset();
+                if end + record > self.geometry.size.bytes() {
+                    self.touch_next();
+                }
                 Ahead::TouchNext
             }
             Ahead::TouchNext => {
                 self.touch_next();
                 Ahead::Nothing
             }
-            Ahead::Nothing => Ahead::Nothing,
+            Ahead::HandOver | Ahead::Nothing => Ahead::Nothing,
         };
     }
 
-    /// Whether a roll hands over the segment before, instead of the append that follows: where nobody takes it, so that
+    /// Whether a roll hands over the segment before, instead of the append that follows: where the supply is of a kind that takes nothing, so that
     /// unmapping it is a system call of the writer's in any case, and where few more records like this one fit, which
     /// leaves no appends for what is to be done.
     fn hands_over_at_once(&self, left: u64, record: u64) -> bool {

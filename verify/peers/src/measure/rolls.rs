@@ -159,7 +159,7 @@ fn append_to(writer: &mut impl Rolling, task: &Task) -> Result<Values> {
         if segment_behind != segment {
             rolling.record(took)?;
             before.record(std::mem::take(&mut worst_before))?;
-            since = 0;
+            (since, worst_behind) = (0, 0);
         } else if end > LAST_PAGE {
             worst_before = worst_before.max(took);
         } else if since < BEHIND {
