@@ -94,9 +94,7 @@ fn what_is_prepared_in_pieces_may_be_left_in_the_middle() {
 fn who_prepares_is_told_when_a_segment_that_takes_long_is_begun() {
     let home = Home::with_queue(8 << 20);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     for begun in 1..4 {
         for _ in 0..10 {
             appender.append(TYPE, &[1; 1000]).unwrap();
@@ -167,6 +165,18 @@ struct Shelf {
 #[derive(Clone, Default)]
 struct Shelves(Rc<RefCell<Shelf>>);
 
+impl Shelves {
+    /// A writer that is supplied from here.
+    fn appender(&self, home: &Home) -> Appender<LinuxPlatform, NoProbe, Self> {
+        let options = WriteOptions::default();
+        Appender::open_with(home.platform(), options, NoProbe, self.clone()).unwrap()
+    }
+
+    fn retired(&self) -> Vec<u32> {
+        self.0.borrow().retired.clone()
+    }
+}
+
 impl Supply<LinuxPlatform> for Shelves {
     fn begun(&mut self) {
         self.0.borrow_mut().begun += 1;
@@ -195,55 +205,49 @@ impl Supply<LinuxPlatform> for Shelves {
 fn a_segment_that_was_left_is_handed_over_with_the_append_behind_the_roll() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let retired = || shelves.0.borrow().retired.clone();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     for segment in [1, 2] {
         shelves.0.borrow_mut().ready =
             prepare_segment(&home.platform(), SegmentId::new(segment.into()).unwrap()).unwrap();
         fill_up_to(&mut appender, segment);
-        assert_eq!(retired(), [0, 1][..segment as usize - 1]);
+        assert_eq!(shelves.retired(), [0, 1][..segment as usize - 1]);
         appender.append(TYPE, b"behind the roll").unwrap();
-        assert_eq!(retired(), [0, 1][..segment as usize]);
+        assert_eq!(shelves.retired(), [0, 1][..segment as usize]);
     }
     // One that the writer makes itself, and the flush comes before another append.
     fill_up_to(&mut appender, 3);
-    assert_eq!(retired(), [0, 1]);
+    assert_eq!(shelves.retired(), [0, 1]);
     appender.flush().unwrap();
-    assert_eq!(retired(), [0, 1, 2]);
+    assert_eq!(shelves.retired(), [0, 1, 2]);
     // From now on segments are kept until they are synced.
     fill_up_to(&mut appender, 5);
     appender.flush().unwrap();
-    assert_eq!(retired(), [0, 1, 2]);
+    assert_eq!(shelves.retired(), [0, 1, 2]);
 }
 
 #[test]
 fn what_was_left_is_handed_over_before_space_is_taken_for_the_next_segment() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let retired = || shelves.0.borrow().retired.clone();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     fill_up_to(&mut appender, 1);
-    assert_eq!(retired(), []);
+    assert_eq!(shelves.retired(), []);
     // What cannot be made for now.
     std::fs::create_dir(home.file("000000002.q")).unwrap();
     appender.prepare_next().unwrap_err();
-    assert_eq!(retired(), [0]);
+    assert_eq!(shelves.retired(), [0]);
     std::fs::remove_dir(home.file("000000002.q")).unwrap();
     appender.prepare_next().unwrap();
     fill_up_to(&mut appender, 2);
     // Prepared, and the next record does not fit into what is left of this segment: a roll behind a roll.
     appender.prepare_next().unwrap();
-    assert_eq!(retired(), [0, 1]);
+    assert_eq!(shelves.retired(), [0, 1]);
     let longest = vec![1; SIZE as usize - 128];
     appender.append(TYPE, &longest).unwrap();
     fill_up_to(&mut appender, 4);
     appender.append(TYPE, &longest).unwrap();
     assert_eq!(appender.position().segment.get(), 5);
-    assert_eq!(retired(), [0, 1, 2, 3, 4]);
+    assert_eq!(shelves.retired(), [0, 1, 2, 3, 4]);
     assert_eq!(home.read_all().len() as u64, appender.next_seq());
 }
 
@@ -251,14 +255,12 @@ fn what_was_left_is_handed_over_before_space_is_taken_for_the_next_segment() {
 fn where_few_records_fit_a_segment_is_handed_over_with_the_roll_and_the_next_one_asked_for() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     let long = vec![7; 40 << 10];
     for segment in 0..4 {
         appender.append(TYPE, &long).unwrap();
         assert_eq!(appender.position().segment.get(), segment);
-        assert_eq!(shelves.0.borrow().retired, (0..segment).collect::<Vec<_>>());
+        assert_eq!(shelves.retired(), (0..segment).collect::<Vec<_>>());
         assert_eq!(shelves.0.borrow().wanted.last(), Some(&(segment + 1)));
     }
 }
@@ -267,9 +269,7 @@ fn where_few_records_fit_a_segment_is_handed_over_with_the_roll_and_the_next_one
 fn stale_prealloc_is_ignored() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     // Ready for a segment that is far ahead; the writer must not take it for the next one.
     let far = prepare_segment(&home.platform(), SegmentId::new(40).unwrap()).unwrap();
     shelves.0.borrow_mut().ready = far;
@@ -284,9 +284,7 @@ fn stale_prealloc_is_ignored() {
 fn who_prepares_is_told_once_that_the_writer_flushes() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     appender.append(TYPE, b"one").unwrap();
     assert_eq!(shelves.0.borrow().flushes, 0);
     for _ in 0..3 {
@@ -346,9 +344,7 @@ fn a_segment_whose_zeros_cannot_be_written_gets_no_name() {
 fn a_prepared_segment_is_taken_on_the_page_before_the_roll() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     for segment in 1..5u32 {
         let id = SegmentId::new(segment.into()).unwrap();
         shelves.0.borrow_mut().ready = prepare_segment(&home.platform(), id).unwrap();
@@ -370,9 +366,7 @@ fn a_prepared_segment_is_taken_on_the_page_before_the_roll() {
 fn the_next_segment_is_asked_for_where_each_holds_one_record() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     for _ in 0..4 {
         appender.append(TYPE, &[1; SIZE as usize * 3 / 5]).unwrap();
     }
@@ -409,9 +403,7 @@ fn what_is_done_for_the_next_segment_cuts_no_batch() {
 fn a_prepared_segment_is_taken_at_the_roll_if_it_comes_late() {
     let home = Home::with_queue(SIZE);
     let shelves = Shelves::default();
-    let options = WriteOptions::default();
-    let mut appender =
-        Appender::open_with(home.platform(), options, NoProbe, shelves.clone()).unwrap();
+    let mut appender = shelves.appender(&home);
     let mut count = 0;
     for segment in 1..5u32 {
         let id = SegmentId::new(segment.into()).unwrap();

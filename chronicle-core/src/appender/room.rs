@@ -130,9 +130,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         };
     }
 
-    /// Whether a roll hands over the segment before, instead of the append that follows: where the supply is of a kind that takes nothing, so that
-    /// unmapping it is a system call of the writer's in any case, and where few more records like this one fit, which
-    /// leaves no appends for what is to be done.
+    /// Whether a roll hands over the segment before, instead of the append that follows: where the supply is of a kind
+    /// that takes nothing, so that unmapping it is a system call of the writer's in any case, and where few more records
+    /// like this one fit, which leaves no appends for what is to be done.
     fn hands_over_at_once(&self, left: u64, record: u64) -> bool {
         !S::SUPPLIES || left < record.saturating_mul(TASKS)
     }
