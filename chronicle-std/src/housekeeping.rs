@@ -5,6 +5,8 @@
 //! is busy the thread looks for work by itself, so that asking costs no system call; when nothing
 //! happens for a while it parks until it is asked.
 
+mod pace;
+
 use std::collections::HashMap;
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use chronicle_core::{
 use chronicle_sync::handoff::Handoff;
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use self::pace::Pace;
 use crate::QueueError;
 use crate::backend::{self, Backend};
 use crate::counters::{Rest, SharedCounters};
@@ -32,14 +35,6 @@ const LOOK: Duration = Duration::from_micros(500);
 const SLICE: Duration = Duration::from_secs(1);
 /// How long it leaves a segment alone that it could not prepare; a full disk may have space then.
 const RETRY: Duration = Duration::from_millis(100);
-/// So many bytes are made ready between two pauses: some 20 us.
-const PIECE: u64 = 64 << 10;
-/// And so many where there is no time for pauses.
-const PIECE_IN_A_HURRY: u64 = 128 << 20;
-/// No pause is longer, whatever a piece has taken.
-const LONGEST_PAUSE: Duration = Duration::from_millis(1);
-/// A writer that takes so long for the first quarter of a segment leaves time for pauses while the next one is prepared.
-const UNHURRIED: Duration = Duration::from_millis(150);
 /// After a roll, old segments are looked at once this much time has gone by since the last look.
 const RETENTION: Duration = Duration::from_millis(20);
 /// How often, while it removes segments, it looks what the writer wants. A writer that rolls more often
@@ -499,65 +494,9 @@ enum Prepared {
     Failed,
 }
 
-/// Half of the time for whoever else needs the processor: where there are no more processors than threads that spin, a
-/// scheduler would take one from the writer or from a reader for milliseconds.
-struct Pace {
-    /// How long this may still pause.
-    time: Duration,
-    /// Since when there has been work; not before the first piece.
-    resumed: Option<Instant>,
-}
-
-impl Pace {
-    /// For a writer that has taken so long for a quarter of a segment, and has three more to go.
-    fn new(quarter: Duration) -> Self {
-        let time = if quarter >= UNHURRIED { quarter } else { Duration::ZERO };
-        Self { time, resumed: None }
-    }
-
-    /// Pauses for as long as the last piece took, if there is time for it. Says how large the next one is, unless the
-    /// writer closes.
-    fn next_piece(&mut self, stop: &OnceLock<()>) -> Option<u64> {
-        let worked = self.resumed.map_or(Duration::ZERO, |since| since.elapsed());
-        let pause = worked.min(LONGEST_PAUSE);
-        let mut piece = PIECE_IN_A_HURRY;
-        if let Some(left) = self.time.checked_sub(pause).filter(|left| !left.is_zero()) {
-            self.time = left;
-            thread::sleep(pause);
-            piece = PIECE;
-        }
-        self.resumed = Some(Instant::now());
-        stop.get().is_none().then_some(piece)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    #[test]
-    fn a_writer_in_a_hurry_is_not_kept_waiting() {
-        let mut pace = Pace::new(UNHURRIED / 2);
-        let stop = OnceLock::new();
-        assert_eq!(pace.next_piece(&stop), Some(PIECE_IN_A_HURRY));
-        pace.resumed = pace.resumed.and_then(|since| since.checked_sub(LONGEST_PAUSE));
-        assert_eq!(pace.next_piece(&stop), Some(PIECE_IN_A_HURRY));
-    }
-
-    #[test]
-    fn there_are_pauses_for_a_quarter_of_the_time_and_none_is_long() {
-        let mut pace = Pace::new(UNHURRIED);
-        let stop = OnceLock::new();
-        let mut pieces = 0;
-        while pace.next_piece(&stop).unwrap() == PIECE {
-            // As if a piece had taken longer than any.
-            pace.resumed = pace.resumed.and_then(|since| since.checked_sub(LONGEST_PAUSE * 3));
-            pieces += 1;
-        }
-        assert_eq!(pieces, UNHURRIED.as_millis() / LONGEST_PAUSE.as_millis());
-    }
 
     #[test]
     fn zeros_are_written_ahead_of_a_writer_that_flushes_unless_they_are_not_wanted() {
@@ -574,12 +513,5 @@ mod tests {
             writer.flush().unwrap();
             assert_eq!(flushes(&mut writer), wanted);
         }
-    }
-
-    #[test]
-    fn a_writer_that_closes_waits_for_one_piece() {
-        let stop = OnceLock::from(());
-        assert_eq!(Pace::new(UNHURRIED).next_piece(&stop), None);
-        assert_eq!(Pace::new(Duration::ZERO).next_piece(&stop), None);
     }
 }
