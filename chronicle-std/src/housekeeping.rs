@@ -342,7 +342,7 @@ impl Worker {
                 self.rolled = true;
                 last_work = Instant::now();
             }
-            if take_retired(&self.shared, &mut self.retired, &mut self.waiting) {
+            if take_retired(self.shared.syncer.get(), &mut self.retired, &mut self.waiting) {
                 last_work = Instant::now();
             }
             if self.shared.full.take(FULL).is_some() {
@@ -385,7 +385,7 @@ impl Worker {
                 share(shared, Some(left));
                 if served.elapsed() >= SERVE {
                     rolled_meanwhile |= rolls.pop().is_ok();
-                    take_retired(shared, retired, waiting);
+                    take_retired(shared.syncer.get(), retired, waiting);
                     prepare_wanted(shared, platform, tried);
                     served = Instant::now();
                 }
@@ -428,14 +428,14 @@ fn share(shared: &Shared, left: Option<Leftovers>) {
 /// while it is busy, because a write error may be forgotten together with a file that nobody has open. Whether there
 /// were any.
 fn take_retired(
-    shared: &Shared,
+    syncer: Option<&SharedSyncer>,
     retired: &mut Consumer<RetiredSegment<Backend>>,
     waiting: &mut Vec<RetiredSegment<Backend>>,
 ) -> bool {
     let before = waiting.len();
     waiting.extend(iter::from_fn(|| retired.pop().ok()));
     let any = waiting.len() > before;
-    match shared.syncer.get().map(|syncer| syncer.try_lock()) {
+    match syncer.map(|syncer| syncer.try_lock()) {
         Some(Err(_)) => {
             // More than the syncer keeps itself are not kept for it.
             waiting.truncate(WAITING);
@@ -498,13 +498,43 @@ enum Prepared {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use chronicle_core::{Appender, WriteOptions, prepare_segment};
+
+    use super::*;
+    use crate::{Queue, QueueWriter, WriterConfig};
+
+    #[test]
+    fn segments_wait_for_a_syncer_that_is_busy() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("q");
+        let config = WriterConfig { segment_size: 64 << 10, ..Default::default() };
+        drop(Queue::create(&path, config).unwrap());
+        let platform = backend::open(&path).unwrap();
+        let mut appender =
+            Appender::open(backend::open(&path).unwrap(), WriteOptions::default()).unwrap();
+        let syncer: SharedSyncer = Arc::new(Mutex::new(appender.detach_syncer().unwrap()));
+        let (mut left, mut retired) = RingBuffer::new(RETIRED);
+        let mut waiting = Vec::new();
+        let busy = syncer.lock().unwrap();
+        for segment in 1..=WAITING as u64 + 1 {
+            let id = SegmentId::new(segment).unwrap();
+            let prepared = prepare_segment(&platform, id).unwrap().unwrap();
+            left.push(RetiredSegment::from(prepared)).ok().unwrap();
+            assert!(take_retired(Some(&syncer), &mut retired, &mut waiting));
+            assert_eq!(waiting.len() as u64, segment.min(WAITING as u64));
+        }
+        drop(busy);
+        assert!(!take_retired(Some(&syncer), &mut retired, &mut waiting));
+        assert!(waiting.is_empty());
+    }
+
     #[test]
     fn zeros_are_written_ahead_of_a_writer_that_flushes_unless_they_are_not_wanted() {
         for wanted in [true, false] {
             let directory = tempfile::tempdir().unwrap();
-            let config = crate::WriterConfig { zeros_ahead: wanted, ..Default::default() };
-            let mut writer = crate::Queue::create(directory.path().join("q"), config).unwrap();
-            let flushes = |writer: &mut crate::QueueWriter| {
+            let config = WriterConfig { zeros_ahead: wanted, ..Default::default() };
+            let mut writer = Queue::create(directory.path().join("q"), config).unwrap();
+            let flushes = |writer: &mut QueueWriter| {
                 let supply = writer.appender.supply();
                 supply.0.as_ref().is_some_and(|running| running.shared.flushes.get().is_some())
             };
