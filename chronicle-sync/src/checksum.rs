@@ -307,9 +307,36 @@ mod tests {
             for checksum in [Checksum::portable(), Checksum::detect()] {
                 let short = checksum.without_call(length as u32);
                 let short = short.map(|way| way.record(seed, &header, payload));
+                #[cfg(target_arch = "x86_64")]
+                assert_eq!(
+                    short.is_some(),
+                    matches!(checksum.0, Kind::X86) && length as u32 <= x86::INLINE
+                );
                 assert_eq!(short.unwrap_or(table), table, "{length} bytes without a call");
                 let shared = checksum.shared_record(seed, &header, length as u32, &words);
                 assert_eq!(shared, table, "{length} bytes in words");
+            }
+        }
+    }
+
+    #[test]
+    fn words_behind_a_payload_that_is_too_short_are_not_looked_at() {
+        let header = RecordHeader {
+            type_id: TypeId::DEFAULT,
+            flags: RecordFlags::empty(),
+            epoch: 5,
+            seq: 77,
+            timestamp_ns: 88,
+        };
+        let seed = record_seed(0xfeed_beef);
+        let of = |behind: u64, words: usize, length: u32| {
+            let all: [AtomicU64; 20] =
+                core::array::from_fn(|i| AtomicU64::new(if i < words { i as u64 } else { behind }));
+            Checksum::detect().shared_record(seed, &header, length, &all[..words])
+        };
+        for words in 0..16 {
+            for length in words as u32 * 8..150 {
+                assert_eq!(of(0, words, length), of(0xa5a5, words, length), "{words}, {length}");
             }
         }
     }

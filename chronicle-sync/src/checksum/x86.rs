@@ -9,8 +9,10 @@
 //! by itself, and fetches memory ahead for whoever goes through it in order. Lanes that are far apart are as fast in
 //! the cache, and three times slower than this where 4 KiB come from memory (Zen 5).
 //!
+//! Short records go one word after another, as a part of the caller's code.
+//!
 //! Unsafe lives here for the instruction as assembly, which becomes a part of code that is compiled for processors
-//! without it.
+//! without it, and which loads a short payload by itself.
 
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -100,14 +102,21 @@ pub(super) fn plain(register: u32, first: u64, second: u64, third: u64, payload:
 /// The same as a part of the caller's code, which pays for payloads of at most [`INLINE`] bytes.
 ///
 /// # Safety
-/// The processor has SSE4.2 and PCLMULQDQ.
+/// The processor has SSE4.2.
 #[inline(always)]
 pub(super) unsafe fn short(register: u32, header: [u64; 3], payload: &[u8]) -> u32 {
-    let length = payload.len() as u64;
     // SAFETY: as the caller says.
-    let crc = unsafe { header_behind(register, length, header) };
+    let crc = unsafe { header_behind(register, payload.len() as u64, header) };
+    // Of a longer one, which has no business here, fewer bytes are read than there are.
+    let length = payload.len() as u32;
     // SAFETY: as the caller says, and the bytes are those of a slice.
-    unsafe { bytes_behind(crc, payload.as_ptr(), length) as u32 }
+    let crc = unsafe { words_behind(crc, payload.as_ptr(), length) };
+    let (_, rest) = payload.as_chunks::<8>();
+    if rest.is_empty() {
+        return crc as u32;
+    }
+    // SAFETY: as the caller says.
+    unsafe { rest_behind(crc, last_word(payload, rest), rest.len()) }
 }
 
 /// The same of a payload in words that others may store to. A short one's becomes a part of the caller's code.
@@ -127,10 +136,17 @@ pub(super) unsafe fn shared(
         // SAFETY: as the caller says.
         return unsafe { shared_long(crc, payload, length) };
     }
-    let length = u64::from(length).min(size_of_val(payload) as u64);
-    // SAFETY: as the caller says, and there are as many bytes. Words that others may store to are aligned, and loads of
-    // their parts are whole on this architecture.
-    unsafe { bytes_behind(crc, payload.as_ptr().cast(), length) as u32 }
+    // A payload that is shorter than the record says has no right checksum, so it does not matter which this is.
+    let length = u64::from(length).min(size_of_val(payload) as u64) as u32;
+    // SAFETY: as the caller says, and there are as many bytes. Others may store to these words, but they are aligned, and
+    // such loads are whole on this architecture.
+    let crc = unsafe { words_behind(crc, payload.as_ptr().cast(), length) };
+    if length.is_multiple_of(8) {
+        return crc as u32;
+    }
+    let (_, last, count) = super::split(payload, length);
+    // SAFETY: as the caller says.
+    unsafe { rest_behind(crc, last, count) }
 }
 
 #[target_feature(enable = "sse4.2,pclmulqdq")]
@@ -170,17 +186,17 @@ unsafe fn header_behind(register: u32, length: u64, header: [u64; 3]) -> u64 {
     header.into_iter().fold(next(register.into(), super::length_word(length)), next)
 }
 
-/// The same behind a few bytes, each of which is loaded once, by the instruction itself.
+/// The same behind the whole words of so many bytes, each of which is loaded once, by the instruction itself.
 ///
-/// Written out because it is a part of the fast path: what the compiler makes of the same loops takes half as much
-/// again, and registers that the caller then has to save.
+/// Written out because it is a part of the fast path: the compiler's loops take registers that the caller then has to
+/// save.
 ///
 /// # Safety
-/// The processor has SSE4.2, and so many bytes may be read, up to 4 GiB.
+/// The processor has SSE4.2, and so many bytes may be read.
 #[inline(always)]
-unsafe fn bytes_behind(mut crc: u64, bytes: *const u8, length: u64) -> u64 {
-    // SAFETY: as the caller says. The instructions read these bytes and nothing else: 32 at a time, and then 16, 8, 4, 2
-    // and 1, if the length has that bit.
+unsafe fn words_behind(mut crc: u64, bytes: *const u8, length: u32) -> u64 {
+    // SAFETY: as the caller says. The instructions read these bytes and nothing else: 32 at a time, and then 16 and 8, if
+    // the length has that bit.
     unsafe {
         asm!(
             "mov {left:e}, {length:e}",
@@ -195,8 +211,8 @@ unsafe fn bytes_behind(mut crc: u64, bytes: *const u8, length: u64) -> u64 {
             "dec {left:e}",
             "jnz 2b",
             "3:",
-            "test {length:e}, 31",
-            "jz 8f",
+            "test {length:e}, 24",
+            "jz 5f",
             "test {length:e}, 16",
             "jz 4f",
             "crc32 {crc}, qword ptr [{at}]",
@@ -208,20 +224,6 @@ unsafe fn bytes_behind(mut crc: u64, bytes: *const u8, length: u64) -> u64 {
             "crc32 {crc}, qword ptr [{at}]",
             "add {at}, 8",
             "5:",
-            "test {length:e}, 4",
-            "jz 6f",
-            "crc32 {crc:e}, dword ptr [{at}]",
-            "add {at}, 4",
-            "6:",
-            "test {length:e}, 2",
-            "jz 7f",
-            "crc32 {crc:e}, word ptr [{at}]",
-            "add {at}, 2",
-            "7:",
-            "test {length:e}, 1",
-            "jz 8f",
-            "crc32 {crc:e}, byte ptr [{at}]",
-            "8:",
             crc = inout(reg) crc,
             at = inout(reg) bytes => _,
             left = out(reg) _,
@@ -230,6 +232,19 @@ unsafe fn bytes_behind(mut crc: u64, bytes: *const u8, length: u64) -> u64 {
         );
     }
     crc
+}
+
+/// The register behind the bytes behind the last whole word, of which there are some. Without a branch for each of them:
+/// lengths come in no order that a processor could know.
+///
+/// # Safety
+/// The processor has SSE4.2.
+#[inline(always)]
+unsafe fn rest_behind(crc: u64, last: u64, count: usize) -> u32 {
+    let (word, more) = short_word(crc, last, count);
+    // SAFETY: as the caller says.
+    let crc = unsafe { word_behind(0, word) };
+    (crc ^ more) as u32
 }
 
 #[target_feature(enable = "sse4.2,pclmulqdq")]
