@@ -283,16 +283,17 @@ mod tests {
 
     use super::*;
 
+    const HEADER: RecordHeader = RecordHeader {
+        type_id: TypeId::DEFAULT,
+        flags: RecordFlags::empty(),
+        epoch: 5,
+        seq: 77,
+        timestamp_ns: 88,
+    };
+
     #[test]
     fn the_instruction_and_the_table_agree_on_every_length() {
         let payload: [u8; 2100] = core::array::from_fn(|i| (i * 131 + 7) as u8);
-        let header = RecordHeader {
-            type_id: TypeId::DEFAULT,
-            flags: RecordFlags::empty(),
-            epoch: 5,
-            seq: 77,
-            timestamp_ns: 88,
-        };
         let seed = record_seed(0xfeed_beef);
         // What is behind the payload in its last word does not count.
         let words: [AtomicU64; 263] = core::array::from_fn(|i| {
@@ -301,19 +302,19 @@ mod tests {
         });
         for length in 0..payload.len() {
             let payload = &payload[..length];
-            let table = Checksum::portable().record(seed, &header, payload);
-            assert_eq!(table, header.crc(seed, payload));
-            assert_eq!(Checksum::detect().record(seed, &header, payload), table, "{length} bytes");
+            let table = Checksum::portable().record(seed, &HEADER, payload);
+            assert_eq!(table, HEADER.crc(seed, payload));
+            assert_eq!(Checksum::detect().record(seed, &HEADER, payload), table, "{length} bytes");
             for checksum in [Checksum::portable(), Checksum::detect()] {
                 let short = checksum.without_call(length as u32);
-                let short = short.map(|way| way.record(seed, &header, payload));
+                let short = short.map(|way| way.record(seed, &HEADER, payload));
                 #[cfg(target_arch = "x86_64")]
                 assert_eq!(
                     short.is_some(),
                     matches!(checksum.0, Kind::X86) && length as u32 <= x86::INLINE
                 );
                 assert_eq!(short.unwrap_or(table), table, "{length} bytes without a call");
-                let shared = checksum.shared_record(seed, &header, length as u32, &words);
+                let shared = checksum.shared_record(seed, &HEADER, length as u32, &words);
                 assert_eq!(shared, table, "{length} bytes in words");
             }
         }
@@ -321,18 +322,11 @@ mod tests {
 
     #[test]
     fn words_behind_a_payload_that_is_too_short_are_not_looked_at() {
-        let header = RecordHeader {
-            type_id: TypeId::DEFAULT,
-            flags: RecordFlags::empty(),
-            epoch: 5,
-            seq: 77,
-            timestamp_ns: 88,
-        };
         let seed = record_seed(0xfeed_beef);
         let of = |behind: u64, words: usize, length: u32| {
             let all: [AtomicU64; 20] =
                 core::array::from_fn(|i| AtomicU64::new(if i < words { i as u64 } else { behind }));
-            Checksum::detect().shared_record(seed, &header, length, &all[..words])
+            Checksum::detect().shared_record(seed, &HEADER, length, &all[..words])
         };
         for words in 0..16 {
             for length in words as u32 * 8..150 {
