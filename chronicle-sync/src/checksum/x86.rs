@@ -222,7 +222,6 @@ unsafe fn words_behind(mut crc: u64, bytes: *const u8, length: u32) -> u64 {
             "test {length:e}, 8",
             "jz 5f",
             "crc32 {crc}, qword ptr [{at}]",
-            "add {at}, 8",
             "5:",
             crc = inout(reg) crc,
             at = inout(reg) bytes => _,
