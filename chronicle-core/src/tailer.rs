@@ -268,7 +268,10 @@ impl<P: Platform> Tailer<P> {
     /// Steps over the next record that is given out, where what lies there is not an ordinary one.
     #[inline(always)]
     fn step_otherwise(&mut self, rare: Rare) -> Result<Option<Record>, P> {
-        if rare == Rare::Empty && !self.leave_empty_slot()? { Ok(None) } else { self.step_to_any() }
+        match rare {
+            Rare::Empty if self.is_at_end() || !self.leave_empty_slot()? => Ok(None),
+            _ => self.step_to_any(),
+        }
     }
 
     /// Steps over the next record that is given out, whatever lies before it.
@@ -460,6 +463,22 @@ impl<P: Platform> Tailer<P> {
         }
     }
 
+    /// At a slot where nothing is committed: whether there is nothing more to find out, because the segment is open and
+    /// nothing that is durable is missing. So it is nearly always, and a reader that spins looks between any two
+    /// messages: what this takes is waited for by the next one.
+    #[inline(always)]
+    fn is_at_end(&self) -> bool {
+        !seeded(Mutant::NextEnteredUnsealed)
+            && self.segment.seal_word().is_some_and(seal::is_open)
+            && self.has_what_is_durable()
+    }
+
+    /// Whether nothing that is durable comes from this place on, as far as that is known.
+    #[inline(always)]
+    fn has_what_is_durable(&self) -> bool {
+        self.control.durable_seq().is_none_or(|durable| self.seq >= durable)
+    }
+
     /// At a slot where nothing is committed: whether there is something to look at now, because the
     /// slot was filled in the meantime or the log goes on in the next segment.
     #[cold]
@@ -483,7 +502,7 @@ impl<P: Platform> Tailer<P> {
     /// At the end of what there is: whether a record came in the meantime. Where one was durable and is
     /// not there, this is no end.
     fn check_durable(&self) -> Result<bool, P> {
-        if self.control.durable_seq().is_none_or(|durable| self.seq >= durable) {
+        if self.has_what_is_durable() {
             return Ok(false);
         }
         // It may have been appended and flushed since the slot was looked at.

@@ -12,6 +12,7 @@ use chronicle_format::{CommitWord, CrcState, HEADER_SIZE, RecordHeader, record_s
 use crate::checksum::WithoutCall;
 use crate::commit::{self, Unpublished};
 use crate::platform::{Region, RegionMut};
+use crate::prefetch;
 use crate::primitive::AtomicU64;
 use crate::record::{HEADER_WORDS, Sealing, store_header};
 use crate::words::RegionMutExt;
@@ -74,6 +75,14 @@ impl<R: RegionMut> WriteCursor<R> {
     /// Says up to which offset records may reach; no further than to the region's end in any case.
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit.min(self.region.size() as u64);
+    }
+
+    /// Asks for the lines in which the next record begins, which a reader may have that looks for it: they are on their
+    /// way while the record is made. Both, for a line of which nothing is stored yet is the reader's again as soon as it
+    /// looks.
+    #[inline(always)]
+    pub fn prefetch(&self) {
+        prefetch::two_to_write(self.region.base().as_ptr().wrapping_add(self.offset as usize));
     }
 
     /// Whether a record with a payload of so many bytes goes no further than the limit.

@@ -32,6 +32,8 @@ mod cursor;
 #[cfg(not(chronicle_loom))]
 mod exactly;
 #[cfg(not(chronicle_loom))]
+mod prefetch;
+#[cfg(not(chronicle_loom))]
 pub mod record;
 #[cfg(not(chronicle_loom))]
 mod words;

@@ -49,6 +49,14 @@ pub fn has_news(word: ReadU64<'_>, committed: impl FnOnce() -> bool) -> bool {
     committed() || word.load_acquire() != Seal::Open.bits() && !seeded(Mutant::WaitIgnoresRoll)
 }
 
+/// Whether the segment of an empty slot is open: all that has to be asked nearly always, as [`classify`] would.
+#[inline(always)]
+#[must_use]
+pub fn is_open(word: ReadU64<'_>) -> bool {
+    // ORDER: Relaxed: nothing follows from an open segment but that there is nothing yet.
+    word.load_relaxed() == Seal::Open.bits()
+}
+
 /// Finds out what the empty slot at `offset` means. `committed` looks at the slot again.
 ///
 /// # Errors

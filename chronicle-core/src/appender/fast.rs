@@ -84,6 +84,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         time: impl Time,
         payload: &[u8],
     ) -> Option<u64> {
+        // Once: the way without checksums is tried first in any case.
+        if !SEALED {
+            self.segment.region.prefetch();
+        }
         if self.sealing.is_some() != SEALED || self.offset() >= self.due {
             return None;
         }

@@ -26,6 +26,7 @@ const UNSAFE: &[&str] = &[
     "chronicle-sync/src/cursor.rs",
     "chronicle-sync/src/exactly.rs",
     "chronicle-sync/src/handoff.rs",
+    "chronicle-sync/src/prefetch.rs",
     "chronicle-sync/src/record.rs",
     "chronicle-sync/src/words.rs",
     "examples/custom_backend.rs",
