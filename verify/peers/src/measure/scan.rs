@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::Values;
 use crate::measure::cpu_ns_each;
-use crate::message::{Checker, Writer};
+use crate::message::{Checker, SMALLEST, Writer};
 use crate::process::pin;
 use crate::system::{Place, Processes, Receiver, Sender};
 use crate::systems::chronicle::OneSegment;
@@ -117,7 +117,43 @@ where
         })
     })?;
     note("next_ns", next);
+    drop((sender, receiver));
+
+    let place = self::place(task, "mixed")?;
+    let mut sender = S::sender(&place)?;
+    for _ in 0..warm_up(task) {
+        sender.send(&message)?;
+    }
+    let lengths = mixed(task.size);
+    let mut lengths = lengths.iter().cycle();
+    let append = cpu_ns_each(count, || {
+        for length in lengths.by_ref().take(count as usize) {
+            sender.send(black_box(message.get(..*length).unwrap_or(&message)))?;
+        }
+        Ok(())
+    })?;
+    note("mixed_append_ns", append);
+    let mut receiver = S::receiver(&place)?;
+    all(&mut receiver, warm_up(task), |_| {})?;
+    let next = cpu_ns_each(count, || {
+        all(&mut receiver, count, |message| {
+            black_box(message);
+        })
+    })?;
+    note("mixed_next_ns", next);
     Ok(values)
+}
+
+/// Lengths up to this one in no order: what takes a way of its own for each length shows what it costs to guess it.
+fn mixed(size: usize) -> Vec<usize> {
+    // More than a processor's branch predictor learns by heart.
+    const LENGTHS: usize = 1 << 16;
+    // The multiplier and increment of Knuth's MMIX, of which the upper bits are good.
+    let next = |state: &u64| {
+        Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+    };
+    let random = std::iter::successors(next(&1), next).map(|state| (state >> 33) as usize);
+    random.map(|random| SMALLEST + random % (size - SMALLEST + 1)).take(LENGTHS).collect()
 }
 
 /// Reads so many messages, all of which are there.
