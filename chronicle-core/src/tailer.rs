@@ -468,6 +468,7 @@ impl<P: Platform> Tailer<P> {
     /// messages: what this takes is waited for by the next one.
     #[inline(always)]
     fn is_at_end(&self) -> bool {
+        // That fault is in `leave_empty_slot`.
         !seeded(Mutant::NextEnteredUnsealed)
             && self.segment.seal_word().is_some_and(seal::is_open)
             && self.has_what_is_durable()

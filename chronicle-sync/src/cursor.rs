@@ -77,9 +77,9 @@ impl<R: RegionMut> WriteCursor<R> {
         self.limit = limit.min(self.region.size() as u64);
     }
 
-    /// Asks for the lines in which the next record begins, which a reader may have that looks for it: they are on their
-    /// way while the record is made. Both, for a line of which nothing is stored yet is the reader's again as soon as it
-    /// looks.
+    /// Asks for the two lines in which the next record begins, to store to them: they are on their way from the cache of a
+    /// reader that looks for the record, while it is made. Both at once: a line that comes before the other is taken back
+    /// by the reader, which looks again, before the record is published.
     #[inline(always)]
     pub fn prefetch(&self) {
         prefetch::two_to_write(self.region.base().as_ptr().wrapping_add(self.offset as usize));

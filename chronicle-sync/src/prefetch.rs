@@ -1,8 +1,9 @@
 //! Lines of memory that are asked for before they are needed: those of a record come from another processor's cache,
-//! one way between processors each, unless they are all asked for at once.
+//! one after the other, unless they are asked for at once.
 //!
-//! Unsafe lives here for the instructions. They are hints: whatever is at an address, and if nothing is, no more
-//! follows from them than that it may be near.
+//! Unsafe lives here for the instructions. They are hints: whatever lies at an address, and if nothing does, all that
+//! follows is that it may be near. They are assembly, because `_mm_prefetch` needs SSE, without which code for targets
+//! with soft floats is compiled, and Arm's function for it is not stable.
 
 /// Bytes of a line on the processors that matter, or a part of one.
 const LINE: usize = 64;
@@ -36,10 +37,11 @@ pub(crate) fn behind_to_read(at: *const u8) {
 
 /// Asks for the line at an address and for the one behind it, to store to them.
 #[inline(always)]
-pub(crate) fn two_to_write(at: *mut u8) {
+pub(crate) fn two_to_write(at: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint, which faults nowhere and stores nothing (AMD64 manual volume 3, PREFETCHW: a part of long mode;
-    // Intel's processors before Broadwell take it for a NOP).
+    // SAFETY: a hint, which faults nowhere and stores nothing (AMD64 manual volume 3 and Intel SDM volume
+    // 2B, PREFETCHW). AMD's processors with long mode have it; Intel's that do not, those before Broadwell, take it for
+    // a NOP.
     unsafe {
         core::arch::asm!(
             "prefetchw [{at}]",

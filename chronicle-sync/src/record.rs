@@ -224,8 +224,8 @@ impl<'r> ReadCursor<'r> {
         let words: &[AtomicU64; HEADER_WORDS] = unsafe { start.cast().as_ref() };
         let [commit, first, second, third] = words;
         let slot = commit::observe(ReadU64::from(commit), |commit, length| {
-            // A record that was waited for comes from another processor's cache, and what it has in the next line from as
-            // far: that is on its way while the header is looked at.
+            // A record that was waited for comes from another processor's cache, and what it has in the next line comes
+            // from as far: that line is on its way while the header is looked at.
             prefetch::behind_to_read(start.as_ptr());
             if offset + record_size(length) > end {
                 return Slot::TooLong { length };

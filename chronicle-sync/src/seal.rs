@@ -49,7 +49,8 @@ pub fn has_news(word: ReadU64<'_>, committed: impl FnOnce() -> bool) -> bool {
     committed() || word.load_acquire() != Seal::Open.bits() && !seeded(Mutant::WaitIgnoresRoll)
 }
 
-/// Whether the segment of an empty slot is open: all that has to be asked nearly always, as [`classify`] would.
+/// Whether a segment is open, which is nearly always all that a reader at an empty slot has to ask of the seal:
+/// [`classify`] would say [`EmptySlot::Nothing`].
 #[inline(always)]
 #[must_use]
 pub fn is_open(word: ReadU64<'_>) -> bool {

@@ -44,6 +44,9 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// checksums or not as `SEALED` says, and nothing else is due. Short are 32 to 256 bytes, and with checksums
     /// 32 to 128.
     ///
+    /// Try the way without checksums first, whatever the queue has: it also asks for the lines of memory in which the record
+    /// will lie. Left out, that costs no more than time.
+    ///
     /// This is the first part of [`append`](Self::append), for a caller that has its own way of going on: it calls no
     /// function, so that one that calls others as its last act only needs no stack.
     #[inline(always)]
@@ -84,7 +87,7 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         time: impl Time,
         payload: &[u8],
     ) -> Option<u64> {
-        // Once: the way without checksums is tried first in any case.
+        // Before anything else, and once: all appends try the way without checksums first.
         if !SEALED {
             self.segment.region.prefetch();
         }

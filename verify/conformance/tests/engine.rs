@@ -11,6 +11,7 @@ use chronicle_core::{
 };
 use chronicle_sync::format::{RecordFlags, RecordHeader, SegmentId, TypeId};
 use chronicle_sync::record::{self, Slot};
+use chronicle_sync::seal::{self, EmptySlot};
 use chronicle_sync::{
     Clock, Exactly, Object, Region, RegionExt, RegionMut, RegionMutExt, Stage, Storage, WriteCursor,
 };
@@ -226,6 +227,33 @@ fn a_record_goes_no_further_than_the_limit_and_begins_nowhere_but_at_a_multiple_
         let mut cursor = WriteCursor::new(region(4096), offset);
         cursor.set_limit(u64::MAX);
         assert_eq!(cursor.append(&a_header(), &[], None), None, "at {offset}");
+    }
+}
+
+#[test]
+fn asking_for_lines_ahead_stores_nothing_and_may_be_done_at_the_end() {
+    for offset in [0, 1024, 4064, 4096, u64::MAX] {
+        let cursor = WriteCursor::new(region(4096), offset);
+        cursor.prefetch();
+        for at in (0..4096).step_by(8) {
+            assert_eq!(cursor.read_u64(at).unwrap().load_relaxed(), 0, "from {offset}, at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_is_open_exactly_where_its_seal_says_that_there_is_nothing_yet() {
+    let region = region(4096);
+    let word = || region.read_u64(56).unwrap();
+    let is_nothing = || {
+        let size = SegmentSize::new(4096).unwrap();
+        matches!(seal::classify(word(), 1024, size, || false), Ok(EmptySlot::Nothing))
+    };
+    assert!(seal::is_open(word()) && is_nothing());
+    // The last three are what no writer stores.
+    for end in [1024, 96, 2048, 0, 8192, u64::MAX] {
+        seal::seal(region.word_u64(56).unwrap(), end);
+        assert!(!seal::is_open(word()) && !is_nothing(), "sealed at {end}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use chronicle_format::{RECORD_ALIGN, SegmentSize, record_size};
 use chronicle_sync::mutation::{Mutant, is_selected};
-use chronicle_sync::seal::{EmptySlot, classify, has_news, seal};
+use chronicle_sync::seal::{EmptySlot, classify, has_news, is_open, seal};
 use chronicle_sync::{AtomicU64, ReadU64};
 use loom::sync::Arc;
 use loom::thread;
@@ -88,6 +88,11 @@ impl Tail {
         self.slots.get(index)?.look()
     }
 
+    /// Reader: whether nothing more is to be found out at an empty slot.
+    fn is_open(&self) -> bool {
+        is_open(ReadU64::from(&self.seal))
+    }
+
     /// Reader: what the empty slot at `index` means.
     pub(super) fn classify(&self, index: usize) -> EmptySlot {
         let word = ReadU64::from(&self.seal);
@@ -125,7 +130,9 @@ fn read(tail: &Tail, records: usize) -> bool {
             index += 1;
             continue;
         }
-        match tail.classify(index) {
+        // In the order in which the queue's reader asks.
+        let slot = if tail.is_open() { EmptySlot::Nothing } else { tail.classify(index) };
+        match slot {
             EmptySlot::Nothing if patience == 0 => return false,
             EmptySlot::Nothing => {
                 patience -= 1;
