@@ -44,9 +44,6 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// checksums or not as `SEALED` says, and nothing else is due. Short are 32 to 256 bytes, and with checksums
     /// 32 to 128.
     ///
-    /// Try the way without checksums first, whatever the queue has: it also asks for the lines of memory in which the record
-    /// will lie. Left out, that costs no more than time.
-    ///
     /// This is the first part of [`append`](Self::append), for a caller that has its own way of going on: it calls no
     /// function, so that one that calls others as its last act only needs no stack.
     #[inline(always)]
@@ -87,13 +84,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
         time: impl Time,
         payload: &[u8],
     ) -> Option<u64> {
-        // Before anything else, and once: all appends try the way without checksums first.
-        if !SEALED {
-            self.segment.region.prefetch();
-        }
         if self.sealing.is_some() != SEALED || self.offset() >= self.due {
             return None;
         }
+        self.segment.region.prefetch();
         let type_id = TypeId::user(type_id)?;
         let (epoch, seq) = (self.epoch, self.next_seq);
         // A writer that lost the queue long ago must not store over what its successor has appended. In front of the
