@@ -10,12 +10,16 @@ use crate::primitive::{AtomicU64, Ordering, ReadU64, fence};
 /// A record that is to be published. Two closures are one; a type of its own can say that it is a part of its
 /// caller's code.
 pub trait Unpublished {
-    /// Stores payload and header.
+    /// Stores payload and header, but for what [`fill_head`](Self::fill_head) stores.
     fn fill(&self);
 
     /// The record's commit word. Asked for behind [`fill`](Self::fill): what is stored to has to come from another
     /// processor's cache, which has looked for the record there, and meanwhile there is time for a checksum.
     fn word(&self) -> CommitWord;
+
+    /// Stores what lies beside the commit word, if [`fill`](Self::fill) left it: behind [`word`](Self::word), where
+    /// that takes so long that a reader which looks for the record would take the line back meanwhile.
+    fn fill_head(&self) {}
 }
 
 impl<F: Fn(), W: Fn() -> CommitWord> Unpublished for (F, W) {
@@ -42,6 +46,10 @@ pub fn publish(commit: &AtomicU64, next: Option<&AtomicU64>, record: &impl Unpub
     }
     record.fill();
     let word = record.word();
+    if seeded(Mutant::CommitBeforeHead) {
+        commit.store(word.bits(), Ordering::Release);
+    }
+    record.fill_head();
     if let Some(next) = next
         && !seeded(Mutant::NextNotCleared)
         && !seeded(Mutant::NextClearedAfterCommit)

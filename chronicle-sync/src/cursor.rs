@@ -256,20 +256,47 @@ struct Copied<'a, S> {
     sealing: S,
 }
 
+impl Copied<'_, Sealing> {
+    /// What of the payload is stored behind the checksum, with the header: what lies in the line that a reader polls which
+    /// looks for the record. Stored to before, that line would be taken back while the checksum is made. And the rest.
+    #[inline(always)]
+    fn kept_back(&self) -> Option<(&[u8; BLOCK], &[u8])> {
+        self.sealing.is_some().then(|| self.payload.split_first_chunk()).flatten()
+    }
+}
+
 impl Unpublished for Copied<'_, Sealing> {
     #[inline(always)]
     fn fill(&self) {
-        store_header(self.place.header, self.header);
-        // SAFETY: the bytes lie inside the region, as `place` has checked. They are not committed, so they belong to
-        // the writer, of which there is one (the cursor is borrowed mutably, the writer's lock among processes). The
-        // source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that of `claim`,
-        // which borrows the cursor mutably.
-        unsafe { copy(self.payload, self.place.payload) };
+        let target = self.place.payload;
+        // SAFETY of both copies: the bytes lie inside the region, as `place` has checked. They are not committed, so they
+        // belong to the writer, of which there is one (the cursor is borrowed mutably, the writer's lock among
+        // processes). The source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that of
+        // `claim`, which borrows the cursor mutably.
+        if let Some((_, rest)) = self.kept_back() {
+            // SAFETY: the payload is as long at least.
+            let target = unsafe { target.add(BLOCK) };
+            // SAFETY: as just said.
+            unsafe { copy(rest, target) };
+        } else {
+            store_header(self.place.header, self.header);
+            // SAFETY: as just said.
+            unsafe { copy(self.payload, target) };
+        }
     }
 
     #[inline(always)]
     fn word(&self) -> CommitWord {
         sealed(self.word, self.header, self.payload, self.sealing)
+    }
+
+    #[inline(always)]
+    fn fill_head(&self) {
+        if let Some((head, _)) = self.kept_back() {
+            store_header(self.place.header, self.header);
+            // SAFETY: as in `fill`.
+            unsafe { copy_block(head.as_ptr(), self.place.payload) };
+        }
     }
 }
 
@@ -362,7 +389,7 @@ unsafe fn copy_short(payload: &[u8], target: NonNull<u8>) {
         // SAFETY: as above.
         let from = unsafe { source.add(at) };
         // SAFETY: as the caller says.
-        unsafe { ptr::copy_nonoverlapping(from, to.as_ptr(), BLOCK) };
+        unsafe { copy_block(from, to) };
     };
     // The first blocks, and the last ones, which may overlap them.
     block(0);
@@ -377,6 +404,14 @@ unsafe fn copy_short(payload: &[u8], target: NonNull<u8>) {
         block(length - 2 * BLOCK);
     }
     block(length - BLOCK);
+}
+
+/// # Safety
+/// A block at `source` may be read, and one at `target`, which does not overlap it, written.
+#[inline(always)]
+unsafe fn copy_block(source: *const u8, target: NonNull<u8>) {
+    // SAFETY: as the caller says.
+    unsafe { ptr::copy_nonoverlapping(source, target.as_ptr(), BLOCK) };
 }
 
 // SAFETY: base and size are those of the region inside.

@@ -83,6 +83,8 @@ mutants! {
     CommitLoadRelaxed => Model("L1"),
     /// The commit word is stored before the payload.
     CommitBeforePayload => Model("L1"),
+    /// The commit word is stored before what is left for the end.
+    CommitBeforeHead => Model("L1"),
     /// The commit word is stored in two pieces: the length, then the checksum.
     CommitBeforeChecksum => Model("L1"),
     /// The writer looks for sleepers without a barrier behind its publication.

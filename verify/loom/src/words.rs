@@ -1,7 +1,8 @@
 //! Shared memory as the models see it: plain data that loom watches for races, and record slots.
 
 use chronicle_format::CommitWord;
-use chronicle_sync::{AtomicU64, ReadU64, commit};
+use chronicle_sync::commit::{self, Unpublished};
+use chronicle_sync::{AtomicU64, ReadU64};
 use loom::cell::UnsafeCell;
 
 use crate::explore::claim;
@@ -56,20 +57,14 @@ impl Slot {
     /// Publishes record `number`, which tells it from all others of a model.
     pub(crate) fn publish(&self, next: Option<&Slot>, number: u32) {
         let next = next.map(|slot| &slot.commit);
-        commit::publish(&self.commit, next, &(|| self.store_payload(number), || word(number)));
+        commit::publish(&self.commit, next, &Filling { slot: self, number });
     }
 
     /// Stores the payload of record `number`, by a writer that is killed before it publishes it.
     pub(crate) fn fill(&self, number: u32) {
         // The commit word goes to memory that nobody else sees.
         let lost = AtomicU64::new(0);
-        commit::publish(&lost, None, &(|| self.store_payload(number), || word(number)));
-    }
-
-    fn store_payload(&self, number: u32) {
-        for (i, payload) in self.payload.iter().enumerate() {
-            payload.set(content(number, i));
-        }
+        commit::publish(&lost, None, &Filling { slot: self, number });
     }
 
     /// Looks for a record, and claims that it is whole: returns its number.
@@ -83,6 +78,26 @@ impl Slot {
             }
             number
         })
+    }
+}
+
+/// A record on its way into a slot. Its first word is stored at the end, as where a checksum takes long.
+struct Filling<'a> {
+    slot: &'a Slot,
+    number: u32,
+}
+
+impl Unpublished for Filling<'_> {
+    fn fill(&self) {
+        self.slot.payload[1].set(content(self.number, 1));
+    }
+
+    fn word(&self) -> CommitWord {
+        word(self.number)
+    }
+
+    fn fill_head(&self) {
+        self.slot.payload[0].set(content(self.number, 0));
     }
 }
 

@@ -1,5 +1,6 @@
-//! The limit of every exchange between two processors: a number that goes from one to the other in a cache
-//! line, and back in another.
+//! The limits of every exchange between two processors: a number that goes from one to the other in a cache
+//! line and back in another, always the same two, or each time in the lines behind the last, as in anything that keeps
+//! what it was given.
 //!
 //! Unsafe lives here because words of a mapped file are made references to atomics.
 #![allow(clippy::disallowed_types, reason = "a measurement of bare memory")]
@@ -18,46 +19,65 @@ use crate::job::{Job, Side, Values};
 use crate::measure::drive::half_trips;
 use crate::process::pin;
 
-/// A line that one side stores to and the other reads.
-struct Line(MmapRaw);
+const LINE: usize = 64;
 
-impl Line {
-    fn open(path: &Path) -> Result<Self> {
+/// Lines that one side stores to and the other reads, one for each number or the same for all.
+struct Lines {
+    map: MmapRaw,
+    each: bool,
+}
+
+impl Lines {
+    fn open(path: &Path, each: bool, numbers: u64) -> Result<Self> {
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.set_len(4096)?;
-        Ok(Self(MmapOptions::new().len(4096).populate().map_raw(&file)?))
+        let lines = if each { numbers as usize + 1 } else { 1 };
+        let bytes = (lines * LINE).next_multiple_of(4096);
+        file.set_len(bytes as u64)?;
+        Ok(Self { map: MmapOptions::new().len(bytes).populate().map_raw(&file)?, each })
     }
 
+    /// The word of a number, at most as large as was said.
     #[inline(always)]
-    fn word(&self) -> &AtomicU64 {
-        // SAFETY: the mapping has a page, and its first word is accessed as an atomic only.
-        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast()) }
+    fn word(&self, number: u64) -> &AtomicU64 {
+        let at = if self.each { number as usize * LINE } else { 0 };
+        debug_assert!(at < self.map.len());
+        // SAFETY: the mapping has a line for each number (`open`), and its words are accessed as atomics only.
+        unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().wrapping_add(at).cast()) }
     }
 
     #[inline(always)]
     fn put(&self, number: u64) {
         // ORDER: Release, with the Acquire load in `await_number`.
-        self.word().store(number, Ordering::Release);
+        self.word(number).store(number, Ordering::Release);
     }
 
     #[inline(always)]
     fn await_number(&self, number: u64) {
-        while self.word().load(Ordering::Acquire) != number {
+        while self.word(number).load(Ordering::Acquire) != number {
             spin_loop();
         }
     }
 }
 
-/// Sends numbers there and back.
-pub fn run(side: Side, job: &Job) -> Result<Values> {
+/// Sends numbers there and back, in the same two lines.
+pub fn same(side: Side, job: &Job) -> Result<Values> {
+    run(side, job, false)
+}
+
+/// Sends numbers there and back, in other lines each time.
+pub fn another(side: Side, job: &Job) -> Result<Values> {
+    run(side, job, true)
+}
+
+fn run(side: Side, job: &Job, each: bool) -> Result<Values> {
     let control = Control::open(&job.directory.join("control"))?;
-    let there = Line::open(&job.directory.join("there/line"))?;
-    let back = Line::open(&job.directory.join("back/line"))?;
+    let trips = job.warm_up + job.messages;
+    let there = Lines::open(&job.directory.join("there/line"), each, trips)?;
+    let back = Lines::open(&job.directory.join("back/line"), each, trips)?;
     let [first, second] = job.cpus;
     pin(if side == Side::Send { first } else { second })?;
     control.meet()?;
-    let trips = job.warm_up + job.messages;
     match side {
         Side::Send => {
             let mut seen = Vec::with_capacity(job.messages as usize);

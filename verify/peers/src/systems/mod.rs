@@ -183,7 +183,15 @@ const LISTS: &[&[Entry]] = &[
             sides: TWO,
             takes_part: |drive, size| drive == Drive::RoundTrip && size == 64,
             warm_up_bytes: 0,
-            run: cache_line::run,
+            run: cache_line::same,
+        },
+        Entry {
+            name: "another line",
+            what: "limit: a number in another cache line each time",
+            sides: TWO,
+            takes_part: |drive, size| drive == Drive::RoundTrip && size == 64,
+            warm_up_bytes: 0,
+            run: cache_line::another,
         },
         Entry {
             name: "memcpy",
@@ -205,7 +213,7 @@ pub fn taking_part(drive: Drive, size: usize) -> impl Iterator<Item = &'static E
 /// What could not be built into this program, and how it could.
 pub const SKIPPED: &[(&str, &str)] = &[
     #[cfg(not(feature = "aeron"))]
-    ("aeron", "built without: needs cmake 3.30, a C compiler and libclang"),
+    ("aeron", "built without: needs cmake 3.30, a C compiler, libclang, libbsd and libuuid"),
 ];
 
 /// The names of all systems, and what each is.
