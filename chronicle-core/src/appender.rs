@@ -256,9 +256,10 @@ impl<P: Platform, H: Probe, S: Supply<P>> Appender<P, H, S> {
     /// As [`append`](Self::append).
     #[inline(always)]
     pub fn append_quietly(&mut self, type_id: u16, payload: &[u8]) -> Result<u64, P> {
-        let published = self
-            .publish_fast::<false>(type_id, Now, payload)
-            .or_else(|| self.publish_fast::<true>(type_id, Now, payload));
+        let mut published = self.publish_fast::<false>(type_id, Now, payload);
+        if published.is_none() && self.seals_fast(payload) {
+            published = self.publish_fast::<true>(type_id, Now, payload);
+        }
         if let Some(seq) = published {
             let is_held = self.control.still_holds(self.epoch, self.barrier);
             return if is_held { Ok(seq) } else { Err(self.fenced()) };

@@ -14,11 +14,12 @@ pub trait Unpublished {
     fn fill(&self);
 
     /// The record's commit word. Asked for behind [`fill`](Self::fill): what is stored to has to come from another
-    /// processor's cache, which has looked for the record there, and meanwhile there is time for a checksum.
+    /// processor's cache, which has looked for the record there, and meanwhile there is time for a checksum. What
+    /// [`fill_head`](Self::fill_head) stores is not asked for yet.
     fn word(&self) -> CommitWord;
 
-    /// Stores what lies beside the commit word, if [`fill`](Self::fill) left it: behind [`word`](Self::word), where
-    /// that takes so long that a reader which looks for the record would take the line back meanwhile.
+    /// Stores the header and what may lie in its line, if [`fill`](Self::fill) left it: behind [`word`](Self::word),
+    /// where that takes so long that a reader which looks for the record would take the line back meanwhile.
     fn fill_head(&self) {}
 }
 

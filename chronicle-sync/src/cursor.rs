@@ -102,8 +102,14 @@ impl<R: RegionMut> WriteCursor<R> {
         let length = length_of(payload)?;
         let place = self.place(length)?;
         let word = CommitWord::new(length, 0)?;
-        let record = Copied { place: &place, header, payload, word, sealing };
-        commit::publish(place.commit(), self.dirt_at(place.end), &record);
+        let (place, behind) = (&place, self.dirt_at(place.end));
+        if let Some(sealing) = Long::new(payload, sealing) {
+            let record = Copied { place, header, payload, word, sealing };
+            commit::publish(place.commit(), behind, &record);
+        } else {
+            let record = Copied { place, header, payload, word, sealing };
+            commit::publish(place.commit(), behind, &record);
+        }
         self.offset = place.end;
         Some(())
     }
@@ -132,7 +138,7 @@ impl<R: RegionMut> WriteCursor<R> {
     }
 
     /// Stores a record at `offset`, which is at or behind the cursor's, and publishes nothing: nobody sees it, nor
-    /// can mistake it for one. Returns the offset behind it and the word that
+    /// can mistake it for one. Its header is stored at once: by those of a batch recovery knows what a killed writer left. Returns the offset behind it and the word that
     /// [`publish_staged`](Self::publish_staged) publishes it with, or `None` and nothing stored if it does not fit.
     #[inline(always)]
     pub fn stage(
@@ -247,7 +253,7 @@ impl Place<'_> {
 }
 
 /// A record whose payload is copied to its place, which is for one of this length. With the ways of [`Short`], it is
-/// [`SHORT`].
+/// [`SHORT`]; with those of [`Long`], its payload is the one that they were made of.
 struct Copied<'a, S> {
     place: &'a Place<'a>,
     header: &'a RecordHeader,
@@ -256,47 +262,63 @@ struct Copied<'a, S> {
     sealing: S,
 }
 
-impl Copied<'_, Sealing> {
-    /// What of the payload is stored behind the checksum, with the header: what lies in the line that a reader polls which
-    /// looks for the record. Stored to before, that line would be taken back while the checksum is made. And the rest.
-    #[inline(always)]
-    fn kept_back(&self) -> Option<(&[u8; BLOCK], &[u8])> {
-        self.sealing.is_some().then(|| self.payload.split_first_chunk()).flatten()
-    }
-}
-
 impl Unpublished for Copied<'_, Sealing> {
     #[inline(always)]
     fn fill(&self) {
-        let target = self.place.payload;
-        // SAFETY of both copies: the bytes lie inside the region, as `place` has checked. They are not committed, so they
-        // belong to the writer, of which there is one (the cursor is borrowed mutably, the writer's lock among
-        // processes). The source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that of
-        // `claim`, which borrows the cursor mutably.
-        if let Some((_, rest)) = self.kept_back() {
-            // SAFETY: the payload is as long at least.
-            let target = unsafe { target.add(BLOCK) };
-            // SAFETY: as just said.
-            unsafe { copy(rest, target) };
-        } else {
-            store_header(self.place.header, self.header);
-            // SAFETY: as just said.
-            unsafe { copy(self.payload, target) };
-        }
+        store_header(self.place.header, self.header);
+        // SAFETY: the bytes lie inside the region, as `place` has checked. They are not committed, so they belong to
+        // the writer, of which there is one (the cursor is borrowed mutably, the writer's lock among processes). The
+        // source is a live slice that cannot overlap them: the only slice of uncommitted bytes is that of `claim`,
+        // which borrows the cursor mutably.
+        unsafe { copy(self.payload, self.place.payload) };
     }
 
     #[inline(always)]
     fn word(&self) -> CommitWord {
         sealed(self.word, self.header, self.payload, self.sealing)
     }
+}
+
+/// How records are checksummed for which that takes long. Behind it, header and `head` are stored: a reader that looks for
+/// the record polls the header's line, in which `head` lies too where the record begins a line. Stored to before, that line
+/// would be taken back meanwhile.
+struct Long<'a> {
+    sealing: Sealing,
+    /// The payload's beginning, and the rest of it.
+    head: &'a [u8; BLOCK],
+    rest: &'a [u8],
+}
+
+impl<'a> Long<'a> {
+    #[inline(always)]
+    fn new(payload: &'a [u8], sealing: Sealing) -> Option<Self> {
+        if sealing.is_none() || payload.len() <= LONG_TO_SEAL {
+            return None;
+        }
+        let (head, rest) = payload.split_first_chunk()?;
+        Some(Self { sealing, head, rest })
+    }
+}
+
+impl Unpublished for Copied<'_, Long<'_>> {
+    #[inline(always)]
+    fn fill(&self) {
+        // SAFETY: the place has room for the payload, of which a block is one part.
+        let target = unsafe { self.place.payload.add(BLOCK) };
+        // SAFETY: as above, for what is behind the block.
+        unsafe { copy(self.sealing.rest, target) };
+    }
+
+    #[inline(always)]
+    fn word(&self) -> CommitWord {
+        sealed(self.word, self.header, self.payload, self.sealing.sealing)
+    }
 
     #[inline(always)]
     fn fill_head(&self) {
-        if let Some((head, _)) = self.kept_back() {
-            store_header(self.place.header, self.header);
-            // SAFETY: as in `fill`.
-            unsafe { copy_block(head.as_ptr(), self.place.payload) };
-        }
+        store_header(self.place.header, self.header);
+        // SAFETY: as above, for the block.
+        unsafe { copy_block(self.sealing.head.as_ptr(), self.place.payload) };
     }
 }
 
@@ -359,6 +381,8 @@ fn short(payload: &[u8], sealing: Sealing) -> Option<(u32, Short)> {
 /// Payloads of so many bytes are copied without a call.
 const SHORT: RangeInclusive<u64> = BLOCK as u64..=256;
 const BLOCK: usize = 32;
+/// With more bytes, a checksum takes so long that what a reader polls is stored to behind it.
+const LONG_TO_SEAL: usize = 128;
 
 /// Copies a payload to where it will lie. Short ones, of which most are, without a call: finding out in another
 /// place that they are short takes longer than copying them.

@@ -83,7 +83,7 @@ mutants! {
     CommitLoadRelaxed => Model("L1"),
     /// The commit word is stored before the payload.
     CommitBeforePayload => Model("L1"),
-    /// The commit word is stored before what is left for the end.
+    /// The commit word is stored before header and first bytes, where these are stored last.
     CommitBeforeHead => Model("L1"),
     /// The commit word is stored in two pieces: the length, then the checksum.
     CommitBeforeChecksum => Model("L1"),

@@ -1,6 +1,6 @@
 //! The limits of every exchange between two processors: a number that goes from one to the other in a cache
 //! line and back in another, always the same two, or each time in the lines behind the last, as in anything that keeps
-//! what it was given.
+//! what it was given. The lines lie side by side, as records do, so that a processor may fetch them ahead.
 //!
 //! Unsafe lives here because words of a mapped file are made references to atomics.
 #![allow(clippy::disallowed_types, reason = "a measurement of bare memory")]
@@ -42,7 +42,8 @@ impl Lines {
     fn word(&self, number: u64) -> &AtomicU64 {
         let at = if self.each { number as usize * LINE } else { 0 };
         debug_assert!(at < self.map.len());
-        // SAFETY: the mapping has a line for each number (`open`), and its words are accessed as atomics only.
+        // SAFETY: the mapping has a line for each number up to that said to `open`, `run` counts no further, and its words are
+        // accessed as atomics only.
         unsafe { AtomicU64::from_ptr(self.map.as_mut_ptr().wrapping_add(at).cast()) }
     }
 

@@ -179,7 +179,7 @@ const LISTS: &[&[Entry]] = &[
         },
         Entry {
             name: "cache line",
-            what: "limit: a number in a cache line",
+            what: "limit: a number in the same cache line each time",
             sides: TWO,
             takes_part: |drive, size| drive == Drive::RoundTrip && size == 64,
             warm_up_bytes: 0,
