@@ -55,7 +55,8 @@ impl Task {
             fault: None,
             limit: None,
             user: None,
-            patience: Duration::from_secs(10),
+            // Whoever hangs does so for good, and a host takes the processor away for seconds.
+            patience: Duration::from_secs(30),
         }
     }
 }
